@@ -1,0 +1,36 @@
+//! The seam: everything that enters and leaves a [`Shard`](crate::shard::Shard), as plain data. It owns no state of
+//! the protocol and never interprets a message.
+
+mod outbox;
+mod peer;
+mod time;
+mod verdict;
+
+pub use outbox::{Outbox, Reply, Send};
+pub use peer::{CoreId, ListenerId, LocalAddr, Peer, Transport};
+pub use time::{Instant, UnixTime};
+pub use verdict::{Class, Outcome, Reason, Verdict};
+
+use core::time::Duration;
+
+/// A datagram as the kernel delivered it, or as another core passed it on.
+#[derive(Clone, Copy, Debug)]
+pub struct Datagram<'a> {
+    /// Who sent it: the packet's source, never what the message claims.
+    pub from: Peer,
+    /// Where it arrived; a reply leaves from there.
+    pub to: LocalAddr,
+    /// The payload, whole.
+    pub bytes: &'a [u8],
+    /// How long it has waited since the kernel received it.
+    pub age: Duration,
+}
+
+/// What a core is given to think about.
+#[derive(Clone, Copy, Debug)]
+pub enum Input<'a> {
+    /// Read from one of this core's own sockets.
+    Datagram(Datagram<'a>),
+    /// Read by another core, which found that it lives here. It is answered here and never moves again.
+    Hop(Datagram<'a>),
+}

@@ -1,0 +1,163 @@
+//! The outbox: what a shard wants sent. It is a buffer of fixed size that the caller empties; it never grows.
+
+use super::{LocalAddr, Peer};
+use alloc::vec::Vec;
+use core::ops::Range;
+
+/// One datagram to send: a range of the outbox's bytes, to a peer, from a local address. Several entries may share a range.
+#[derive(Clone, Debug)]
+pub struct Send {
+    /// Where the bytes are, for [`Outbox::bytes`].
+    pub range: Range<u32>,
+    /// Who gets them.
+    pub to: Peer,
+    /// The address they leave from.
+    pub from: LocalAddr,
+}
+
+/// Messages waiting to be sent, in order.
+#[derive(Debug)]
+pub struct Outbox {
+    bytes: Vec<u8>,
+    sends: Vec<Send>,
+    bytes_max: usize,
+    sends_max: usize,
+}
+
+impl Outbox {
+    /// The largest payload of a UDP datagram over IPv4: 65,535 less 20 bytes of IP and 8 of UDP header.
+    pub const MESSAGE_BYTES_MAX: usize = 65_507;
+    /// The most entries one input may add.
+    pub const FAN_OUT_MAX: usize = 1;
+
+    /// An outbox for `messages` datagrams and `bytes` bytes, raised where needed so that one input always fits.
+    ///
+    /// # Panics
+    /// Where `bytes` exceeds 4 GiB.
+    #[must_use]
+    pub fn new(messages: usize, bytes: usize) -> Self {
+        let bytes_max = bytes.max(Self::MESSAGE_BYTES_MAX * Self::FAN_OUT_MAX);
+        let sends_max = messages.max(Self::FAN_OUT_MAX);
+        assert!(u32::try_from(bytes_max).is_ok(), "an outbox holds less than 4 GiB");
+        Outbox {
+            bytes: Vec::with_capacity(bytes_max),
+            sends: Vec::with_capacity(sends_max),
+            bytes_max,
+            sends_max,
+        }
+    }
+
+    /// Whether the next input can be handled to its end: the caller feeds no input while this is false.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.bytes_max - self.bytes.len() >= Self::MESSAGE_BYTES_MAX * Self::FAN_OUT_MAX
+            && self.sends_max - self.sends.len() >= Self::FAN_OUT_MAX
+    }
+
+    /// What waits to be sent, in order.
+    #[must_use]
+    pub fn sends(&self) -> &[Send] {
+        &self.sends
+    }
+
+    /// The bytes of one entry.
+    #[must_use]
+    pub fn bytes(&self, send: &Send) -> &[u8] {
+        &self.bytes[send.range.start as usize..send.range.end as usize]
+    }
+
+    /// Forgets everything: it was sent, or counted as lost.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.sends.clear();
+    }
+
+    /// Starts a message at the end of the buffer.
+    pub fn reply(&mut self) -> Reply<'_> {
+        let start = self.bytes.len();
+        Reply { outbox: self, start, overflowed: false }
+    }
+}
+
+/// A message being written. Dropping it without [`Reply::send`] takes it back.
+#[derive(Debug)]
+pub struct Reply<'a> {
+    outbox: &'a mut Outbox,
+    start: usize,
+    overflowed: bool,
+}
+
+impl Reply<'_> {
+    /// Appends bytes. Beyond [`Outbox::MESSAGE_BYTES_MAX`] nothing more is written and the message can't be sent.
+    #[inline]
+    pub fn put(&mut self, bytes: &[u8]) {
+        let length = self.outbox.bytes.len() - self.start + bytes.len();
+        if length > Outbox::MESSAGE_BYTES_MAX {
+            self.overflowed = true;
+            return;
+        }
+        self.outbox.bytes.extend_from_slice(bytes);
+    }
+
+    /// What was written so far.
+    #[must_use]
+    pub fn written(&self) -> &[u8] {
+        &self.outbox.bytes[self.start..]
+    }
+
+    /// Queues the message, or takes it back and returns false where it did not fit.
+    #[must_use]
+    pub fn send(self, to: Peer, from: LocalAddr) -> bool {
+        if self.overflowed {
+            return false;
+        }
+        let end = self.outbox.bytes.len();
+        // Cast: Outbox::new keeps the buffer below 4 GiB.
+        #[allow(clippy::cast_possible_truncation, reason = "bounded by Outbox::new")]
+        let range = self.start as u32..end as u32;
+        self.outbox.sends.push(Send { range, to, from });
+        core::mem::forget(self);
+        true
+    }
+}
+
+impl Drop for Reply<'_> {
+    fn drop(&mut self) {
+        self.outbox.bytes.truncate(self.start);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::{ListenerId, Transport};
+    use alloc::vec;
+
+    fn ends() -> (Peer, LocalAddr) {
+        let addr = "127.0.0.1:5060".parse().unwrap();
+        (
+            Peer { transport: Transport::Udp, addr },
+            LocalAddr { listener: ListenerId(0), ip: addr.ip() },
+        )
+    }
+
+    #[test]
+    fn what_does_not_fit_is_taken_back() {
+        let (to, from) = ends();
+        let mut outbox = Outbox::new(2, 0);
+        let mut reply = outbox.reply();
+        reply.put(&vec![b'a'; Outbox::MESSAGE_BYTES_MAX]);
+        reply.put(b"b");
+        assert!(!reply.send(to, from));
+        assert!(outbox.sends().is_empty());
+        assert!(outbox.has_room());
+
+        let mut reply = outbox.reply();
+        reply.put(b"hello");
+        assert!(reply.send(to, from));
+        assert_eq!(outbox.bytes(&outbox.sends()[0]), b"hello");
+        assert!(!outbox.has_room());
+        outbox.clear();
+        assert!(outbox.has_room());
+    }
+}

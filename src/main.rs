@@ -1,0 +1,2 @@
+//! Seawall.
+fn main() {}
