@@ -10,3 +10,6 @@
 extern crate alloc;
 
 pub mod io;
+pub mod location;
+pub mod registrar;
+pub mod shard;

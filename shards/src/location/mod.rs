@@ -1,0 +1,5 @@
+//! The location service.
+
+mod domains;
+
+pub use domains::Domains;

@@ -1,0 +1,5 @@
+//! The registrar, RFC 3261 10.3.
+
+mod policy;
+
+pub use policy::{Policy, UnsupportedPath, WhenFull};

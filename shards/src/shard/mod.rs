@@ -1,0 +1,5 @@
+//! A shard routes inputs to the rooms that decide them. It owns the rooms and decides nothing itself.
+
+mod settings;
+
+pub use settings::{Homes, Keys, Limits, Settings};

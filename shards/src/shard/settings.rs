@@ -1,0 +1,135 @@
+//! What a shard is told at its start: its place among the cores, its keys, its policy and its limits.
+
+use crate::io::CoreId;
+use crate::location::Domains;
+use crate::registrar::Policy;
+use alloc::sync::Arc;
+use core::hash::Hasher;
+use core::net::SocketAddr;
+use siphasher::sip::SipHasher24;
+
+/// Everything one shard needs to know. The shards of a node differ in `core` only.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The core this shard runs on.
+    pub core: CoreId,
+    /// The cores on which messages live.
+    pub homes: Homes,
+    /// The node's keys, equal on every core.
+    pub keys: Keys,
+    /// The domains we answer for.
+    pub domains: Arc<Domains>,
+    /// The address each listener is bound to, by [`ListenerId`](crate::io::ListenerId).
+    pub listeners: Arc<[SocketAddr]>,
+    /// The registrar's policy.
+    pub policy: Policy,
+    /// What this shard may hold.
+    pub limits: Limits,
+}
+
+/// The cores that own a partition of the location table and a share of the transactions: `count` cores from `first` on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Homes {
+    /// The first of them.
+    pub first: CoreId,
+    /// How many there are, at least 1.
+    pub count: u16,
+}
+
+impl Homes {
+    /// All of a node's `cores`.
+    #[must_use]
+    pub const fn all(cores: u16) -> Self {
+        Homes { first: CoreId(0), count: cores }
+    }
+
+    /// The core on which whatever has this keyed hash lives. It reads the upper bits, the tables inside a core the lower.
+    #[must_use]
+    #[allow(
+        clippy::cast_possible_truncation,
+        reason = "the product of two 64-bit halves, less than count"
+    )]
+    pub const fn home(self, hash: u64) -> CoreId {
+        CoreId(self.first.0 + ((hash as u128 * self.count as u128) >> 64) as u16)
+    }
+}
+
+/// The keys of a node. They come from one secret, so that cores (and nodes that share it) agree without talking.
+#[derive(Clone)]
+pub struct Keys {
+    /// Finds the home core and the place in a table of an address-of-record or a Call-ID.
+    pub home: [u8; 16],
+    /// Recognises transactions.
+    pub transaction: [u8; 16],
+    /// Makes To tags.
+    pub tag: [u8; 16],
+}
+
+impl Keys {
+    /// Derives the keys from the node's secret.
+    #[must_use]
+    pub fn derive(secret: &[u8; 32]) -> Self {
+        Keys {
+            home: subkey(secret, b"home"),
+            transaction: subkey(secret, b"transaction"),
+            tag: subkey(secret, b"tag"),
+        }
+    }
+}
+
+impl core::fmt::Debug for Keys {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("Keys(secret)")
+    }
+}
+
+/// A keyed PRF of the label, once under each half of the secret.
+fn subkey(secret: &[u8; 32], label: &[u8]) -> [u8; 16] {
+    let mut key = [0; 16];
+    for (half, out) in secret.chunks_exact(16).zip(key.chunks_exact_mut(8)) {
+        let mut whole = [0; 16];
+        whole.copy_from_slice(half);
+        let mut hasher = SipHasher24::new_with_key(&whole);
+        hasher.write(label);
+        out.copy_from_slice(&hasher.finish().to_le_bytes());
+    }
+    key
+}
+
+/// What one shard may hold. Memory for all of it is reserved when the shard is made.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// The largest message that is read, in bytes; at most 65,535. What is larger is dropped and counted.
+    pub message_bytes: usize,
+    /// The most header lines in a message.
+    pub header_lines: usize,
+    /// The most contacts in a request.
+    pub contacts: usize,
+    /// The most bindings, and so the most addresses-of-record.
+    pub bindings: usize,
+    /// Bytes for the strings of addresses-of-record and bindings.
+    pub arena_bytes: usize,
+    /// Bytes for the responses of completed transactions.
+    pub completed_bytes: usize,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn homes_are_spread_over_all_cores_and_no_others() {
+        let homes = Homes { first: CoreId(2), count: 3 };
+        assert_eq!(homes.home(0), CoreId(2));
+        assert_eq!(homes.home(u64::MAX), CoreId(4));
+        assert_eq!(homes.home(u64::MAX / 2), CoreId(3));
+    }
+
+    #[test]
+    fn keys_differ_from_each_other_and_with_the_secret() {
+        let (one, two) = (Keys::derive(&[1; 32]), Keys::derive(&[2; 32]));
+        assert_ne!(one.home, one.tag);
+        assert_ne!(one.tag, one.transaction);
+        assert_ne!(one.home, two.home);
+    }
+}
