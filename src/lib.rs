@@ -1,1 +1,3 @@
-//! Seawall as a library.
+//! Seawall as a library: what the executable, the tests and the gates share.
+
+pub mod config;

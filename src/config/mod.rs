@@ -1,0 +1,260 @@
+//! The configuration: what an operator may say, checked as a whole before anything starts. It reads its one file and
+//! touches nothing else.
+//!
+//! It goes in three steps. The file is *raw*: a TOML tree with spans. [`Config`] is typed, complete and always valid,
+//! and either it exists or every problem of the file is told. Limits in bytes are derived from it.
+
+mod domain;
+mod machine;
+mod problem;
+mod reader;
+mod sections;
+#[cfg(test)]
+mod tests;
+
+pub use domain::{Domain, HostPort};
+pub use machine::Machine;
+pub use problem::{Problem, Problems};
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+/// A whole and valid configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Where it came from.
+    pub source: Source,
+    /// `[node]`: this process and its cores.
+    pub node: Node,
+    /// `[[listen]]`: where SIP is served, in the order of the file; a `ListenerId` is an index into it. Never empty.
+    pub listeners: Vec<Listener>,
+    /// `[domains]`: whose registrar this is.
+    pub domains: Domains,
+    /// `[registrar]`: how long bindings live and how many there are.
+    pub registrar: Registrar,
+    /// `[auth]`: who is let in.
+    pub auth: Auth,
+    /// `[location]`: how many bindings are kept.
+    pub location: Location,
+    /// `[limits]`: how large a message may be.
+    pub limits: MessageLimits,
+    /// `[admin]`: where metrics are served; `None` for nowhere.
+    pub admin: Option<Admin>,
+}
+
+/// Where a configuration came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// No file was named: what [`Config::builtin`] holds.
+    Builtin,
+    /// This file.
+    File(PathBuf),
+}
+
+/// This process and its cores.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// The name of this node in logs and metrics; the host's name by default.
+    pub name: String,
+    /// The CPUs that get a worker, one each, ascending and distinct; never empty. By default all that this process may use.
+    pub cpus: Vec<usize>,
+    /// How the sockets are waited for.
+    pub io: Io,
+    /// How long an idle worker spins before it sleeps. Zero by default: it sleeps at once.
+    pub spin_before_park_us: u32,
+    /// Where the keys are kept that have to survive a restart; `None` for keys that live as long as the process.
+    pub secret_file: Option<PathBuf>,
+}
+
+/// How the sockets are waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Io {
+    /// `io_uring` where the kernel permits it, else epoll.
+    Auto,
+    /// `io_uring`, or no start.
+    Uring,
+    /// epoll.
+    Epoll,
+}
+
+/// One address at which SIP is served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// Where the UDP sockets are bound; the port is never 0. IPv6 listeners serve IPv6 only.
+    pub udp: SocketAddr,
+    /// How others reach it, where that differs from the address: behind NAT, or bound to a wildcard.
+    pub advertise: Option<HostPort>,
+}
+
+/// Whose registrar this is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Domains {
+    /// The domains served.
+    pub local: LocalDomains,
+    /// Other names of a served domain: (alias, domain), sorted by alias. A domain is never an alias itself.
+    pub aliases: Vec<(Domain, Domain)>,
+}
+
+/// The domains served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LocalDomains {
+    /// Whatever the request names, `"*"`.
+    Any,
+    /// These, sorted and distinct; never empty.
+    Named(Vec<Domain>),
+}
+
+/// How long bindings live and how many an address-of-record may have. `min <= default <= max` holds for the times.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Registrar {
+    /// Below this a REGISTER gets 423 (Interval Too Brief), in seconds; 60 by default.
+    pub min_expires_secs: u32,
+    /// Granted where the request names none, in seconds; 3600 by default.
+    pub default_expires_secs: u32,
+    /// What more is cut to, in seconds; 7200 by default.
+    pub max_expires_secs: u32,
+    /// The most bindings of an address-of-record; 10 by default.
+    pub max_contacts: u16,
+    /// What happens to one more.
+    pub when_full: WhenFull,
+}
+
+/// What happens to a binding beyond [`Registrar::max_contacts`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhenFull {
+    /// The request is refused and nothing changes; the default.
+    Refuse,
+    /// The binding that was refreshed longest ago gives way.
+    Replace,
+}
+
+/// Who is let in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Auth {
+    /// Everybody, as whoever they say they are.
+    None,
+}
+
+/// How many bindings are kept. They are kept in memory only.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Location {
+    /// The most bindings on this node, all cores together; 1,000,000 by default. Their memory is reserved at the start.
+    pub max_bindings: u32,
+}
+
+/// How large a message may be. What is beyond gets an error response, or is dropped and counted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MessageLimits {
+    /// Bytes of a message; by default 65,507, the largest that UDP over IPv4 carries (RFC 3261 18.1.1 wants no less).
+    pub message_bytes: u32,
+    /// Bytes of one header field with its folded lines; 16,384 by default.
+    pub header_bytes: u32,
+    /// Header fields of a message; 256 by default.
+    pub headers: u16,
+    /// Via values of a message; 70 by default, the usual Max-Forwards (RFC 3261 8.1.1.6).
+    pub vias: u16,
+}
+
+/// Where metrics and health are served over HTTP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admin {
+    /// The address; the port is never 0.
+    pub listen: SocketAddr,
+    /// Whether the start fails where the address can't be had. True for a file that asks for it; without a file the
+    /// admin address is a courtesy that a second instance does without.
+    pub required: bool,
+}
+
+impl Config {
+    /// What `seawall run` without a file serves: 127.0.0.1:5060 over UDP, any domain, no authentication.
+    #[must_use]
+    pub fn builtin(machine: &Machine) -> Self {
+        let admin =
+            Admin { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8060)), required: false };
+        Config { source: Source::Builtin, admin: Some(admin), ..Config::defaults(machine) }
+    }
+
+    /// Reads and checks a file for a machine.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn load(file: &Path, machine: &Machine) -> Result<Self, Problems> {
+        let whole_file = |message: String| Problems {
+            file: file.to_owned(),
+            list: vec![Problem { line: None, key: String::new(), message }],
+        };
+        let bytes =
+            std::fs::read(file).map_err(|error| whole_file(format!("can't be read: {error}")))?;
+        let text = String::from_utf8(bytes).map_err(|error| {
+            let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+            let line = 1 + valid.iter().filter(|&&byte| byte == b'\n').count();
+            whole_file(format!("line {line} is not UTF-8, as TOML has to be"))
+        })?;
+        Config::parse(file, &text, machine)
+    }
+
+    /// Checks the text of a file; its name is for the messages.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn parse(file: &Path, text: &str, machine: &Machine) -> Result<Self, Problems> {
+        sections::parse(file, text, machine)
+    }
+
+    /// What an empty file means.
+    fn defaults(machine: &Machine) -> Self {
+        Config {
+            source: Source::Builtin,
+            node: Node {
+                name: machine.hostname.clone(),
+                cpus: machine.cpus.clone(),
+                io: Io::Auto,
+                spin_before_park_us: 0,
+                secret_file: None,
+            },
+            listeners: vec![Listener {
+                udp: SocketAddr::from((IpAddr::from(Ipv4Addr::LOCALHOST), 5060)),
+                advertise: None,
+            }],
+            domains: Domains { local: LocalDomains::Any, aliases: Vec::new() },
+            registrar: Registrar {
+                min_expires_secs: 60,
+                default_expires_secs: 3600,
+                max_expires_secs: 7200,
+                max_contacts: 10,
+                when_full: WhenFull::Refuse,
+            },
+            auth: Auth::None,
+            location: Location { max_bindings: 1_000_000 },
+            limits: MessageLimits {
+                message_bytes: 65_507,
+                header_bytes: 16_384,
+                headers: 256,
+                vias: 70,
+            },
+            admin: None,
+        }
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Source::Builtin => f.write_str("built-in"),
+            Source::File(file) => write!(f, "{}", file.display()),
+        }
+    }
+}
+
+impl fmt::Display for LocalDomains {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LocalDomains::Any => f.write_str("any"),
+            LocalDomains::Named(domains) => {
+                let names: Vec<&str> = domains.iter().map(Domain::as_str).collect();
+                f.write_str(&names.join(", "))
+            }
+        }
+    }
+}

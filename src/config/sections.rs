@@ -1,0 +1,353 @@
+//! From the TOML tree to a [`Config`]: which keys each table has, and what has to hold between them.
+
+use super::problem::{Collector, Problems, suggestion};
+use super::reader::{Field, Section};
+use super::{
+    Admin, Auth, Config, Domain, Domains, HostPort, Io, Listener, LocalDomains, Location, Machine,
+    MessageLimits, Node, Registrar, Source, WhenFull,
+};
+use std::cell::RefCell;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use toml::de::DeTable;
+
+/// The least message a limit may allow: a REGISTER with a few proxies' Via and Path headers always fits.
+const MESSAGE_BYTES_MIN: u32 = 2048;
+/// The largest payload of UDP over IPv4.
+const MESSAGE_BYTES_MAX: u32 = 65_507;
+
+pub(super) fn parse(file: &Path, text: &str, machine: &Machine) -> Result<Config, Problems> {
+    let problems = RefCell::new(Collector::new(text));
+    let (table, errors) = DeTable::parse_recoverable(text);
+    let mut broken = Vec::new();
+    for error in errors {
+        let offset = error.span().map_or(0, |span| span.start);
+        broken.push(problems.borrow().line(offset));
+        problems.borrow_mut().add(offset, "", format!("syntax: {}", error.message()));
+    }
+    // The parser goes on after an error with a guess. Its guess of a value hurts nobody, since a broken line is told
+    // only once; a table's header that was not understood would make strangers of all keys that follow.
+    let header_is_broken = broken.iter().any(|&line| {
+        text.lines().nth(line - 1).is_some_and(|line| line.trim_start().starts_with('['))
+    });
+    let config = (!header_is_broken).then(|| {
+        let table: &DeTable<'_> = table.get_ref();
+        document(Section::document(table, &problems), file, machine)
+    });
+    match (problems.into_inner().finish(file, &broken), config) {
+        (None, Some(config)) => Ok(config),
+        (Some(problems), _) => Err(problems),
+        (None, None) => unreachable!("without a document there was an error of syntax"),
+    }
+}
+
+fn document(mut root: Section<'_, '_>, file: &Path, machine: &Machine) -> Config {
+    let defaults = Config::defaults(machine);
+    let config = Config {
+        source: Source::File(file.to_owned()),
+        node: node(root.table("node"), file, machine, defaults.node),
+        listeners: listeners(root.tables("listen")).unwrap_or(defaults.listeners),
+        domains: domains(root.table("domains")),
+        registrar: registrar(root.table("registrar"), &defaults.registrar),
+        auth: auth(root.table("auth")),
+        location: location(root.table("location"), &defaults.location),
+        limits: limits(root.table("limits"), &defaults.limits),
+        admin: admin(root.table("admin")),
+    };
+    root.finish();
+    config
+}
+
+fn node(mut section: Section<'_, '_>, file: &Path, machine: &Machine, default: Node) -> Node {
+    let name = section.string("name", "a name").filter(|field| {
+        let valid = (1..=64).contains(&field.value.len())
+            && field
+                .value
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+        if !valid {
+            section.problem(field, "expected 1 to 64 letters, digits, `-`, `_` or `.`");
+        }
+        valid
+    });
+    let cpus = cpus(&mut section, machine);
+    let io = section.word("io", &[("auto", Io::Auto), ("uring", Io::Uring), ("epoll", Io::Epoll)]);
+    let spin = section.number("spin_before_park_us", 0..=1_000_000u32, "microseconds");
+    let secret_file = path(&mut section, "secret_file", file);
+    section.finish();
+    Node {
+        name: name.map_or(default.name, |field| field.value.to_owned()),
+        cpus: cpus.unwrap_or(default.cpus),
+        io: io.map_or(default.io, |field| field.value),
+        spin_before_park_us: spin.map_or(default.spin_before_park_us, |field| field.value),
+        secret_file: secret_file.map(|field| field.value),
+    }
+}
+
+fn cpus(section: &mut Section<'_, '_>, machine: &Machine) -> Option<Vec<usize>> {
+    let listed = section.numbers("cpus", 0..=u16::MAX, "CPU numbers as in [0, 1]")?;
+    let mut cpus: Vec<usize> = Vec::new();
+    for field in &listed {
+        let cpu = usize::from(field.value);
+        if !machine.cpus.contains(&cpu) {
+            let message = format!(
+                "this process may not run on CPU {cpu}, expected some of {}",
+                machine.cpu_ranges()
+            );
+            section.problem(field, message);
+        } else if cpus.contains(&cpu) {
+            section
+                .problem(field, format!("CPU {cpu} is named twice, expected one worker for each"));
+        } else {
+            cpus.push(cpu);
+        }
+    }
+    cpus.sort_unstable();
+    (!cpus.is_empty()).then_some(cpus)
+}
+
+/// A file's path; relative ones are meant from the folder of the configuration.
+fn path(section: &mut Section<'_, '_>, key: &'static str, file: &Path) -> Option<Field<PathBuf>> {
+    let field = section.string(key, "a path")?;
+    if field.value.is_empty() {
+        section.problem(&field, "expected a path");
+        return None;
+    }
+    Some(field.with(file.parent().unwrap_or(Path::new("")).join(field.value)))
+}
+
+fn listeners(sections: Option<Vec<Section<'_, '_>>>) -> Option<Vec<Listener>> {
+    let mut listeners: Vec<Listener> = Vec::new();
+    let mut seen: Vec<(SocketAddr, usize)> = Vec::new();
+    for mut section in sections? {
+        let udp = socket_addr(&mut section, "udp");
+        if let Some(field) = &udp {
+            let line = section.line(field);
+            match seen.iter().find(|&&(addr, _)| addr == field.value) {
+                Some((addr, first)) => {
+                    section.problem(
+                        field,
+                        format!(
+                            "{addr} is already served by line {first}, expected each address once"
+                        ),
+                    );
+                }
+                None => seen.push((field.value, line)),
+            }
+        }
+        let advertise = section.string("advertise", HostPort::EXPECTED).and_then(|field| {
+            let parsed = HostPort::parse(field.value);
+            if parsed.is_none() {
+                section.problem(
+                    &field,
+                    format!("`{}` won't do, expected {}", field.value, HostPort::EXPECTED),
+                );
+            }
+            parsed
+        });
+        section.require("udp", "the address to serve, as in udp = \"192.0.2.1:5060\"");
+        section.finish();
+        listeners.extend(udp.map(|udp| Listener { udp: udp.value, advertise }));
+    }
+    (!listeners.is_empty()).then_some(listeners)
+}
+
+/// An address and port of this machine.
+fn socket_addr(section: &mut Section<'_, '_>, key: &'static str) -> Option<Field<SocketAddr>> {
+    const EXPECTED: &str = "an address and port as in \"192.0.2.1:5060\" or \"[2001:db8::1]:5060\"";
+    let field = section.string(key, EXPECTED)?;
+    let written = field.value;
+    let wrong = match written.parse::<SocketAddr>() {
+        Err(_) => "is no address".to_owned(),
+        Ok(addr) if addr.port() == 0 => "has port 0".to_owned(),
+        Ok(addr) => match addr.ip() {
+            ip if ip.is_multicast() => "is a multicast address".to_owned(),
+            IpAddr::V4(ip) if ip.is_broadcast() => "is the broadcast address".to_owned(),
+            IpAddr::V6(ip) if ip.to_ipv4_mapped().is_some() => {
+                "is an IPv4 address in disguise".to_owned()
+            }
+            IpAddr::V4(_) | IpAddr::V6(_) => return Some(field.with(addr)),
+        },
+    };
+    section.problem(&field, format!("`{written}` {wrong}, expected {EXPECTED}"));
+    None
+}
+
+fn domains(mut section: Section<'_, '_>) -> Domains {
+    let listed = section.strings("local", "domains as in [\"sip.example.com\"]");
+    let mut wildcard = None;
+    let mut named: Vec<Domain> = Vec::new();
+    for field in listed.iter().flatten() {
+        if field.value == "*" {
+            wildcard = Some(field.clone());
+            continue;
+        }
+        let Some(domain) = domain(&section, field) else { continue };
+        if named.contains(&domain) {
+            section.problem(field, format!("`{domain}` is named twice, expected each domain once"));
+        } else {
+            named.push(domain);
+        }
+    }
+    if let Some(field) = wildcard
+        && listed.as_ref().is_some_and(|listed| listed.len() > 1)
+    {
+        section.problem(&field, "`*` already means any domain, expected it alone or not at all");
+    }
+    if listed.as_ref().is_some_and(Vec::is_empty) {
+        section.missing("local", "is empty, expected at least one domain, or \"*\" for any");
+    }
+    named.sort_unstable();
+    let local = if named.is_empty() { LocalDomains::Any } else { LocalDomains::Named(named) };
+    let aliases = aliases(section.table("aliases"), &local);
+    section.finish();
+    Domains { local, aliases }
+}
+
+fn aliases(mut section: Section<'_, '_>, local: &LocalDomains) -> Vec<(Domain, Domain)> {
+    let entries: Vec<_> = section
+        .entries("a domain for a name in quotes, as in \"www.example.com\" = \"example.com\"")
+        .into_iter()
+        .map(|(name, meant)| (domain(&section, &name), name, domain(&section, &meant), meant))
+        .collect();
+    let is_alias =
+        |domain: &Domain| entries.iter().any(|(alias, ..)| alias.as_ref() == Some(domain));
+    let mut aliases: Vec<(Domain, Domain)> = Vec::new();
+    for (alias, name, target, meant) in &entries {
+        let (Some(alias), Some(target)) = (alias, target) else { continue };
+        if aliases.iter().any(|(known, _)| known == alias) {
+            section.problem(name, format!("`{alias}` is named twice, expected each alias once"));
+        }
+        match local {
+            LocalDomains::Named(domains) if domains.contains(alias) => {
+                section.problem(
+                    name,
+                    format!("`{alias}` is a local domain itself, expected another name for one"),
+                );
+            }
+            LocalDomains::Named(domains) if !domains.contains(target) => {
+                let names: Vec<&str> = domains.iter().map(Domain::as_str).collect();
+                let hint = suggestion(target.as_str(), &names);
+                section.problem(
+                    meant,
+                    format!("`{target}` is not among domains.local, expected one that is{hint}"),
+                );
+            }
+            LocalDomains::Any if is_alias(target) => {
+                section.problem(
+                    meant,
+                    format!("`{target}` is an alias itself, expected the domain it stands for"),
+                );
+            }
+            LocalDomains::Any | LocalDomains::Named(_) => {
+                aliases.push((alias.clone(), target.clone()));
+            }
+        }
+    }
+    aliases.sort_unstable();
+    aliases
+}
+
+fn domain(section: &Section<'_, '_>, field: &Field<&str>) -> Option<Domain> {
+    let domain = Domain::parse(field.value);
+    if domain.is_none() {
+        section.problem(
+            field,
+            format!("`{}` is no domain, expected {}", field.value, Domain::EXPECTED),
+        );
+    }
+    domain
+}
+
+fn registrar(mut section: Section<'_, '_>, default: &Registrar) -> Registrar {
+    // RFC 3261 20.19: delta-seconds are below 2^32.
+    let mut seconds = |key| section.number(key, 1..=u32::MAX, "seconds");
+    let (min, usual, max) =
+        (seconds("min_expires"), seconds("default_expires"), seconds("max_expires"));
+    let max_contacts = section.number("max_contacts", 1..=1000u16, "");
+    let when_full =
+        section.word("when_full", &[("refuse", WhenFull::Refuse), ("replace", WhenFull::Replace)]);
+    let ordered = [(&min, &usual), (&usual, &max), (&min, &max)];
+    for (low, high) in ordered {
+        if let (Some(low), Some(high)) = (low, high)
+            && low.value > high.value
+        {
+            let message = format!(
+                "{} is more than {} = {}, expected no more than that",
+                low.value, high.key, high.value
+            );
+            section.problem(low, message);
+            break;
+        }
+    }
+    section.finish();
+    // What is not written makes room for what is: `max_expires = 600` alone lowers the usual time to 600 too.
+    let value = |field: &Option<Field<u32>>| field.as_ref().map(|field| field.value);
+    let (min, usual, max) = (value(&min), value(&usual), value(&max));
+    let least_written = usual.into_iter().chain(max).min().unwrap_or(u32::MAX);
+    let min_expires_secs = min.unwrap_or(default.min_expires_secs.min(least_written));
+    let max_expires_secs =
+        max.unwrap_or(default.max_expires_secs.max(usual.unwrap_or(0)).max(min_expires_secs));
+    let default_expires_secs =
+        usual.unwrap_or(default.default_expires_secs.min(max_expires_secs).max(min_expires_secs));
+    Registrar {
+        min_expires_secs,
+        default_expires_secs,
+        max_expires_secs,
+        max_contacts: max_contacts.map_or(default.max_contacts, |field| field.value),
+        when_full: when_full.map_or(default.when_full, |field| field.value),
+    }
+}
+
+fn auth(mut section: Section<'_, '_>) -> Auth {
+    let mode = section.word("mode", &[("digest", true), ("none", false)]);
+    if let Some(field) = mode
+        && field.value
+    {
+        section.problem(&field, "digest is not served by this version yet, expected `none`");
+    }
+    // Read so that a file written for digest says only what is in its way.
+    section.string("realm", "a realm");
+    let algorithms = [("MD5", ()), ("SHA-256", ()), ("SHA-512-256", ())];
+    section.words("algorithms", &algorithms);
+    section.string("subscribers", "the path of a CSV file");
+    section.finish();
+    Auth::None
+}
+
+fn location(mut section: Section<'_, '_>, default: &Location) -> Location {
+    let max_bindings = section.number("max_bindings", 1..=200_000_000u32, "bindings");
+    if let Some(field) = section.string("path", "a folder") {
+        let message = "bindings are not kept on disk by this version yet, expected no path: they live in memory only";
+        section.problem(&field, message);
+    }
+    section.finish();
+    Location { max_bindings: max_bindings.map_or(default.max_bindings, |field| field.value) }
+}
+
+fn limits(mut section: Section<'_, '_>, default: &MessageLimits) -> MessageLimits {
+    let message_bytes =
+        section.number("message_bytes", MESSAGE_BYTES_MIN..=MESSAGE_BYTES_MAX, "bytes");
+    let header_bytes = section.number("header_bytes", 256..=MESSAGE_BYTES_MAX, "bytes");
+    let headers = section.number("headers", 16..=4096u16, "header fields");
+    let vias = section.number("vias", 1..=255u16, "Via values");
+    section.finish();
+    let message_bytes = message_bytes.map_or(default.message_bytes, |field| field.value);
+    MessageLimits {
+        message_bytes,
+        header_bytes: header_bytes
+            .map_or(default.header_bytes, |field| field.value)
+            .min(message_bytes),
+        headers: headers.map_or(default.headers, |field| field.value),
+        vias: vias.map_or(default.vias, |field| field.value),
+    }
+}
+
+fn admin(mut section: Section<'_, '_>) -> Option<Admin> {
+    let listen = socket_addr(&mut section, "listen");
+    if section.is_present() {
+        section.require("listen", "where to serve metrics, as in listen = \"127.0.0.1:8060\"");
+    }
+    section.finish();
+    listen.map(|listen| Admin { listen: listen.value, required: true })
+}

@@ -1,0 +1,207 @@
+//! What files are accepted, and what is said about those that are not.
+
+use super::*;
+
+fn machine() -> Machine {
+    Machine { cpus: vec![0, 1, 2, 3], hostname: "edge7".to_owned() }
+}
+
+fn parse(text: &str) -> Result<Config, Problems> {
+    Config::parse(Path::new("seawall.toml"), text, &machine())
+}
+
+fn told(text: &str) -> String {
+    parse(text).unwrap_err().to_string()
+}
+
+#[test]
+fn an_empty_file_means_the_defaults_without_an_admin_address() {
+    let config = parse("").unwrap();
+    let builtin = Config::builtin(&machine());
+    assert_eq!(config.admin, None);
+    let source = Source::File("seawall.toml".into());
+    assert_eq!(config, Config { source, admin: None, ..builtin });
+}
+
+#[test]
+fn every_key_arrives_where_it_belongs() {
+    let config = parse(
+        r#"
+        [node]
+        name = "sw1"
+        cpus = [2, 0]
+        io = "epoll"
+        spin_before_park_us = 50
+        secret_file = "keys/secret"
+        [[listen]]
+        udp = "192.0.2.1:5060"
+        [[listen]]
+        udp = "[::]:5062"
+        advertise = "Edge.Example.COM:5060"
+        [domains]
+        local = ["b.test", "A.test"]
+        [domains.aliases]
+        "www.a.test" = "a.test"
+        [registrar]
+        min_expires = 30
+        default_expires = 300
+        max_expires = 600
+        max_contacts = 3
+        when_full = "replace"
+        [auth]
+        mode = "none"
+        realm = "a.test"
+        algorithms = ["SHA-256", "MD5"]
+        subscribers = "subscribers.csv"
+        [location]
+        max_bindings = 50_000
+        [limits]
+        message_bytes = 8192
+        header_bytes = 4096
+        headers = 64
+        vias = 20
+        [admin]
+        listen = "127.0.0.1:9000"
+        "#,
+    )
+    .unwrap();
+    let domain = |name| Domain::parse(name).unwrap();
+    assert_eq!(
+        config,
+        Config {
+            source: Source::File("seawall.toml".into()),
+            node: Node {
+                name: "sw1".into(),
+                cpus: vec![0, 2],
+                io: Io::Epoll,
+                spin_before_park_us: 50,
+                secret_file: Some("keys/secret".into()),
+            },
+            listeners: vec![
+                Listener { udp: "192.0.2.1:5060".parse().unwrap(), advertise: None },
+                Listener {
+                    udp: "[::]:5062".parse().unwrap(),
+                    advertise: HostPort::parse("edge.example.com:5060"),
+                },
+            ],
+            domains: Domains {
+                local: LocalDomains::Named(vec![domain("a.test"), domain("b.test")]),
+                aliases: vec![(domain("www.a.test"), domain("a.test"))],
+            },
+            registrar: Registrar {
+                min_expires_secs: 30,
+                default_expires_secs: 300,
+                max_expires_secs: 600,
+                max_contacts: 3,
+                when_full: WhenFull::Replace,
+            },
+            auth: Auth::None,
+            location: Location { max_bindings: 50_000 },
+            limits: MessageLimits {
+                message_bytes: 8192,
+                header_bytes: 4096,
+                headers: 64,
+                vias: 20
+            },
+            admin: Some(Admin { listen: "127.0.0.1:9000".parse().unwrap(), required: true }),
+        }
+    );
+}
+
+#[test]
+fn times_that_are_not_written_make_room_for_those_that_are() {
+    let times = |text: &str| {
+        let Registrar { min_expires_secs, default_expires_secs, max_expires_secs, .. } =
+            parse(&format!("[registrar]\n{text}")).unwrap().registrar;
+        (min_expires_secs, default_expires_secs, max_expires_secs)
+    };
+    assert_eq!(times(""), (60, 3600, 7200));
+    assert_eq!(times("max_expires = 600"), (60, 600, 600));
+    assert_eq!(times("max_expires = 30"), (30, 30, 30));
+    assert_eq!(times("min_expires = 10_000"), (10_000, 10_000, 10_000));
+    assert_eq!(times("min_expires = 5000"), (5000, 5000, 7200));
+    assert_eq!(times("default_expires = 20"), (20, 20, 7200));
+    assert_eq!(times("default_expires = 86400"), (60, 86_400, 86_400));
+    assert_eq!(times("min_expires = 100\nmax_expires = 200"), (100, 200, 200));
+}
+
+#[test]
+fn a_file_with_many_errors_tells_them_all_in_order() {
+    let text = r#"[node]
+name = "a name"
+cpus = [0, 9, 0, -1]
+io = "urnig"
+frobnicate = true
+[[listen]]
+udp = "127.0.0.1:5060"
+[[listen]]
+udp = "127.0.0.1:5060"
+advertise = "edge.test"
+[[listen]]
+udp = "127.0.0.1:0"
+[[listen]]
+tcp = "127.0.0.1:5060"
+[[listen]]
+udp = "224.0.0.1:5060"
+[domains]
+local = ["sip.test", "*", "SIP.test", "bad domain"]
+[domains.aliases]
+"www.sip.test" = "sip.tset"
+"sip.test" = "sip.test"
+unquoted.test = "sip.test"
+[registrar]
+min_expire = 60
+default_expires = 9000
+max_expires = 7200
+max_contacts = "ten"
+when_full = "drop"
+[auth]
+mode = "digest"
+algorithms = ["MD5", "SHA256"]
+[location]
+path = "/var/lib/seawall"
+max_bindings = 0
+[limits]
+message_bytes = 1_000_000
+vias = 1.5
+[admin]
+[regsitrar]
+"#;
+    insta::assert_snapshot!("many_errors", told(text));
+}
+
+#[test]
+fn broken_syntax_is_told_once_a_line_beside_the_rest() {
+    insta::assert_snapshot!(
+        "broken_values",
+        told(
+            "[node]\nname = \nio = \"fast\"\nname = \"b\"\n[registrar]\nmax_expires = 1h\nmin_expires = 0\n"
+        )
+    );
+    // After a header that was not understood nothing is said of the keys below it.
+    insta::assert_snapshot!(
+        "broken_header",
+        told("[node\nname = \"a\"\n[registrar]\nmin_expires = 0\n")
+    );
+}
+
+#[test]
+fn times_out_of_order_are_told_once() {
+    assert_eq!(
+        told("[registrar]\nmin_expires = 100\ndefault_expires = 50\nmax_expires = 20\n"),
+        "seawall.toml:2: registrar.min_expires: 100 is more than registrar.default_expires = 50, expected no more than that"
+    );
+    assert_eq!(
+        told("[registrar]\nmin_expires = 100\nmax_expires = 20\n"),
+        "seawall.toml:2: registrar.min_expires: 100 is more than registrar.max_expires = 20, expected no more than that"
+    );
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_told_with_its_name() {
+    let problems = Config::load(Path::new("/nonexistent/seawall.toml"), &machine()).unwrap_err();
+    assert_eq!(
+        problems.to_string(),
+        "/nonexistent/seawall.toml: can't be read: No such file or directory (os error 2)"
+    );
+}
