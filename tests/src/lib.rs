@@ -1,1 +1,1 @@
-//! Placeholder crate root.
+//! What the tests of this crate share. It never contains anything that the server needs.
