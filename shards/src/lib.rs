@@ -13,3 +13,4 @@ pub mod io;
 pub mod location;
 pub mod registrar;
 pub mod shard;
+pub mod store;
