@@ -16,6 +16,7 @@ pub use domain::{Domain, HostPort};
 pub use machine::Machine;
 pub use problem::{Problem, Problems};
 
+use shards::registrar::{UnsupportedPath, WhenFull};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -116,17 +117,12 @@ pub struct Registrar {
     pub max_expires_secs: u32,
     /// The most bindings of an address-of-record; 10 by default.
     pub max_contacts: u16,
+    /// The most bytes that the bindings of an address-of-record take in a response; 8192 by default.
+    pub max_contact_bytes: u32,
     /// What happens to one more.
     pub when_full: WhenFull,
-}
-
-/// What happens to a binding beyond [`Registrar::max_contacts`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WhenFull {
-    /// The request is refused and nothing changes; the default.
-    Refuse,
-    /// The binding that was refreshed longest ago gives way.
-    Replace,
+    /// What happens to a Path from a UA that does not support Path.
+    pub unsupported_path: UnsupportedPath,
 }
 
 /// Who is let in.
@@ -143,17 +139,19 @@ pub struct Location {
     pub max_bindings: u32,
 }
 
-/// How large a message may be. What is beyond gets an error response, or is dropped and counted.
+/// How large messages may be and what is remembered of them. A message beyond gets an error response, or is dropped and
+/// counted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MessageLimits {
     /// Bytes of a message; by default 65,507, the largest that UDP over IPv4 carries (RFC 3261 18.1.1 wants no less).
     pub message_bytes: u32,
-    /// Bytes of one header field with its folded lines; 16,384 by default.
-    pub header_bytes: u32,
-    /// Header fields of a message; 256 by default.
+    /// Header lines of a message; 256 by default.
     pub headers: u16,
-    /// Via values of a message; 70 by default, the usual Max-Forwards (RFC 3261 8.1.1.6).
-    pub vias: u16,
+    /// Contacts in a request; 64 by default.
+    pub contacts: u16,
+    /// Bytes a core for the responses of completed transactions, by which a retransmitted request is answered as it was
+    /// the first time; 32 MiB by default.
+    pub completed_bytes: u64,
 }
 
 /// Where metrics and health are served over HTTP.
@@ -223,15 +221,17 @@ impl Config {
                 default_expires_secs: 3600,
                 max_expires_secs: 7200,
                 max_contacts: 10,
+                max_contact_bytes: 8192,
                 when_full: WhenFull::Refuse,
+                unsupported_path: UnsupportedPath::Reject,
             },
             auth: Auth::None,
             location: Location { max_bindings: 1_000_000 },
             limits: MessageLimits {
                 message_bytes: 65_507,
-                header_bytes: 16_384,
                 headers: 256,
-                vias: 70,
+                contacts: 64,
+                completed_bytes: 32 << 20,
             },
             admin: None,
         }

@@ -4,8 +4,9 @@ use super::problem::{Collector, Problems, suggestion};
 use super::reader::{Field, Section};
 use super::{
     Admin, Auth, Config, Domain, Domains, HostPort, Io, Listener, LocalDomains, Location, Machine,
-    MessageLimits, Node, Registrar, Source, WhenFull,
+    MessageLimits, Node, Registrar, Source,
 };
+use shards::registrar::{UnsupportedPath, WhenFull};
 use std::cell::RefCell;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -15,6 +16,8 @@ use toml::de::DeTable;
 const MESSAGE_BYTES_MIN: u32 = 2048;
 /// The largest payload of UDP over IPv4.
 const MESSAGE_BYTES_MAX: u32 = 65_507;
+/// What the bindings may take of a response: half of it remains for the headers that are copied from the request.
+const CONTACT_BYTES_MAX: u32 = MESSAGE_BYTES_MAX / 2;
 
 pub(super) fn parse(file: &Path, text: &str, machine: &Machine) -> Result<Config, Problems> {
     let problems = RefCell::new(Collector::new(text));
@@ -265,8 +268,13 @@ fn registrar(mut section: Section<'_, '_>, default: &Registrar) -> Registrar {
     let (min, usual, max) =
         (seconds("min_expires"), seconds("default_expires"), seconds("max_expires"));
     let max_contacts = section.number("max_contacts", 1..=1000u16, "");
-    let when_full =
-        section.word("when_full", &[("refuse", WhenFull::Refuse), ("replace", WhenFull::Replace)]);
+    let max_contact_bytes = section.number("max_contact_bytes", 256..=CONTACT_BYTES_MAX, "bytes");
+    let when_full = section
+        .word("when_full", &[("refuse", WhenFull::Refuse), ("replace", WhenFull::ReplaceOldest)]);
+    let unsupported_path = section.word(
+        "unsupported_path",
+        &[("reject", UnsupportedPath::Reject), ("store", UnsupportedPath::Store)],
+    );
     let ordered = [(&min, &usual), (&usual, &max), (&min, &max)];
     for (low, high) in ordered {
         if let (Some(low), Some(high)) = (low, high)
@@ -295,7 +303,9 @@ fn registrar(mut section: Section<'_, '_>, default: &Registrar) -> Registrar {
         default_expires_secs,
         max_expires_secs,
         max_contacts: max_contacts.map_or(default.max_contacts, |field| field.value),
+        max_contact_bytes: max_contact_bytes.map_or(default.max_contact_bytes, |field| field.value),
         when_full: when_full.map_or(default.when_full, |field| field.value),
+        unsupported_path: unsupported_path.map_or(default.unsupported_path, |field| field.value),
     }
 }
 
@@ -328,18 +338,15 @@ fn location(mut section: Section<'_, '_>, default: &Location) -> Location {
 fn limits(mut section: Section<'_, '_>, default: &MessageLimits) -> MessageLimits {
     let message_bytes =
         section.number("message_bytes", MESSAGE_BYTES_MIN..=MESSAGE_BYTES_MAX, "bytes");
-    let header_bytes = section.number("header_bytes", 256..=MESSAGE_BYTES_MAX, "bytes");
-    let headers = section.number("headers", 16..=4096u16, "header fields");
-    let vias = section.number("vias", 1..=255u16, "Via values");
+    let headers = section.number("headers", 16..=4096u16, "header lines");
+    let contacts = section.number("contacts", 1..=1000u16, "contacts");
+    let completed_bytes = section.number("completed_bytes", 65_536..=1u64 << 36, "bytes");
     section.finish();
-    let message_bytes = message_bytes.map_or(default.message_bytes, |field| field.value);
     MessageLimits {
-        message_bytes,
-        header_bytes: header_bytes
-            .map_or(default.header_bytes, |field| field.value)
-            .min(message_bytes),
+        message_bytes: message_bytes.map_or(default.message_bytes, |field| field.value),
         headers: headers.map_or(default.headers, |field| field.value),
-        vias: vias.map_or(default.vias, |field| field.value),
+        contacts: contacts.map_or(default.contacts, |field| field.value),
+        completed_bytes: completed_bytes.map_or(default.completed_bytes, |field| field.value),
     }
 }
 

@@ -47,7 +47,9 @@ fn every_key_arrives_where_it_belongs() {
         default_expires = 300
         max_expires = 600
         max_contacts = 3
+        max_contact_bytes = 1000
         when_full = "replace"
+        unsupported_path = "store"
         [auth]
         mode = "none"
         realm = "a.test"
@@ -57,9 +59,9 @@ fn every_key_arrives_where_it_belongs() {
         max_bindings = 50_000
         [limits]
         message_bytes = 8192
-        header_bytes = 4096
         headers = 64
-        vias = 20
+        contacts = 20
+        completed_bytes = 1_048_576
         [admin]
         listen = "127.0.0.1:9000"
         "#,
@@ -93,15 +95,17 @@ fn every_key_arrives_where_it_belongs() {
                 default_expires_secs: 300,
                 max_expires_secs: 600,
                 max_contacts: 3,
-                when_full: WhenFull::Replace,
+                max_contact_bytes: 1000,
+                when_full: WhenFull::ReplaceOldest,
+                unsupported_path: UnsupportedPath::Store,
             },
             auth: Auth::None,
             location: Location { max_bindings: 50_000 },
             limits: MessageLimits {
                 message_bytes: 8192,
-                header_bytes: 4096,
                 headers: 64,
-                vias: 20
+                contacts: 20,
+                completed_bytes: 1 << 20,
             },
             admin: Some(Admin { listen: "127.0.0.1:9000".parse().unwrap(), required: true }),
         }
@@ -118,8 +122,8 @@ fn times_that_are_not_written_make_room_for_those_that_are() {
     assert_eq!(times(""), (60, 3600, 7200));
     assert_eq!(times("max_expires = 600"), (60, 600, 600));
     assert_eq!(times("max_expires = 30"), (30, 30, 30));
-    assert_eq!(times("min_expires = 10_000"), (10_000, 10_000, 10_000));
-    assert_eq!(times("min_expires = 5000"), (5000, 5000, 7200));
+    assert_eq!(times("default_expires = 10_000"), (60, 10_000, 10_000));
+    assert_eq!(times("min_expires = 3600"), (3600, 3600, 7200));
     assert_eq!(times("default_expires = 20"), (20, 20, 7200));
     assert_eq!(times("default_expires = 86400"), (60, 86_400, 86_400));
     assert_eq!(times("min_expires = 100\nmax_expires = 200"), (100, 200, 200));
@@ -163,7 +167,7 @@ path = "/var/lib/seawall"
 max_bindings = 0
 [limits]
 message_bytes = 1_000_000
-vias = 1.5
+contacts = 1.5
 [admin]
 [regsitrar]
 "#;
