@@ -1,3 +1,4 @@
 //! Seawall as a library: what the executable, the tests and the gates share.
 
 pub mod config;
+pub mod control;
