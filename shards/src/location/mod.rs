@@ -1,7 +1,12 @@
-//! The location service.
+//! The location service of one core, RFC 3261 10: which addresses-of-record live here and what they are bound to. It
+//! knows nothing of requests.
 
+mod aor;
 mod domains;
 mod record;
+mod table;
 
+pub use aor::{Aor, NotOurs, home_hash};
 pub use domains::Domains;
 pub use record::Record;
+pub use table::{AorId, Binding, BindingId, Location, Terms, Update};

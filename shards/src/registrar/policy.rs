@@ -24,7 +24,7 @@ pub struct Policy {
 pub enum WhenFull {
     /// The request is refused with 403 and nothing changes.
     Refuse,
-    /// The bindings that were refreshed longest ago make room.
+    /// The bindings that would expire first make room.
     ReplaceOldest,
 }
 

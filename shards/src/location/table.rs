@@ -1,0 +1,582 @@
+//! The location table of one core: which contacts an address-of-record is bound to, RFC 3261 10. It owns the bindings
+//! and their expiry; what a REGISTER means is the registrar's business.
+//!
+//! An address-of-record and its bindings are entries of slabs, their strings lie in an arena, a hash index finds the
+//! address-of-record and a wheel the bindings that expire. A refresh only writes a new deadline into its binding; the
+//! wheel finds out when the old one fires.
+
+use super::{Aor, Record};
+use crate::io::Instant;
+use crate::store::{Arena, Full, Ref, Slab, Table, Wheel};
+use alloc::vec::Vec;
+
+const NONE: u32 = u32::MAX;
+
+/// An address-of-record that has bindings. It is valid until the next change of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AorId(u32);
+
+/// One binding. It is valid until the next change of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BindingId(u32);
+
+/// A binding as it is kept and offered.
+#[derive(Clone, Copy, Debug)]
+pub struct Binding<'a> {
+    /// Its strings and addresses.
+    pub record: Record<'a>,
+    /// What decides whether a later request may change it.
+    pub terms: Terms,
+}
+
+/// The parts of a binding that a refresh changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// It is not offered from this point on.
+    pub expires: Instant,
+    /// The `CSeq` number of the request that made or refreshed it last.
+    pub cseq: u32,
+    /// A keyed hash of that request's branch: the same request is recognised when its transaction is forgotten.
+    pub branch: u32,
+    /// The preference in thousandths, RFC 3261 20.10.
+    pub q: Option<u16>,
+    /// The `reg-id` under which its instance registered it, RFC 5626; 0 where outbound is not used.
+    pub reg_id: u32,
+}
+
+/// The location table of one core.
+#[derive(Debug)]
+pub struct Location {
+    aors: Slab<AorEntry>,
+    bindings: Slab<BindingEntry>,
+    index: Table,
+    arena: Arena,
+    wheel: Wheel,
+    /// The record that is being written.
+    scratch: Vec<u8>,
+    /// The changes of an update that is not committed yet.
+    staged: Vec<Staged>,
+}
+
+/// Changes to one address-of-record that are made together or not at all. Dropped without [`Update::commit`], nothing
+/// has changed.
+#[derive(Debug)]
+pub struct Update<'l> {
+    location: &'l mut Location,
+}
+
+#[derive(Debug)]
+struct AorEntry {
+    name: Ref,
+    /// The binding made last, head of the list through [`BindingEntry::next`].
+    first: u32,
+    hash: u64,
+}
+
+#[derive(Debug)]
+struct BindingEntry {
+    record: Ref,
+    aor: u32,
+    next: u32,
+    terms: Terms,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Staged {
+    /// A binding is made; nothing refers to its record yet.
+    Create { record: Ref, terms: Terms },
+    /// A binding gets another record.
+    Rewrite { id: u32, record: Ref, terms: Terms },
+    /// A binding keeps its record.
+    Refresh { id: u32, terms: Terms },
+    /// A binding ends.
+    Remove { id: u32 },
+}
+
+impl Location {
+    /// A table for `bindings` bindings whose strings take `arena_bytes`; `changes` is the most one update may have.
+    #[must_use]
+    pub fn new(bindings: u32, arena_bytes: usize, changes: usize) -> Self {
+        Location {
+            aors: Slab::new(bindings),
+            bindings: Slab::new(bindings),
+            index: Table::new(bindings),
+            arena: Arena::new(arena_bytes),
+            wheel: Wheel::new(bindings),
+            scratch: Vec::with_capacity(4 * usize::from(u16::MAX) + Record::OVERHEAD_BYTES_MAX),
+            staged: Vec::with_capacity(changes),
+        }
+    }
+
+    /// Finds an address-of-record; `None` where it has no binding.
+    #[must_use]
+    pub fn find(&self, aor: &Aor) -> Option<AorId> {
+        self.index.find(place(aor.hash()), |id| self.name(id) == aor.bytes()).map(AorId)
+    }
+
+    /// The bindings of an address-of-record that have not expired at `now`, the newest first.
+    pub fn bindings(
+        &self,
+        aor: Option<AorId>,
+        now: Instant,
+    ) -> impl Iterator<Item = (BindingId, Binding<'_>)> {
+        let mut next = aor.and_then(|AorId(id)| self.aors.at(id)).map_or(NONE, |aor| aor.first);
+        core::iter::from_fn(move || {
+            let id = next;
+            let entry = self.bindings.at(id)?;
+            next = entry.next;
+            Some((id, entry))
+        })
+        .filter(move |(_, entry)| entry.terms.expires > now)
+        .map(|(id, entry)| {
+            let record = Record::decode(self.arena.get(entry.record));
+            (BindingId(id), Binding { record, terms: entry.terms })
+        })
+    }
+
+    /// Begins an update.
+    pub fn update(&mut self) -> Update<'_> {
+        Update { location: self }
+    }
+
+    /// Removes bindings that have expired at `now`, touching at most `budget` timers, and gives how many it removed. Where the
+    /// budget ends it early, [`deadline`](Self::deadline) stays in the past.
+    pub fn expire(&mut self, now: Instant, mut budget: u32) -> u32 {
+        let mut removed = 0;
+        while let Some(binding) = self.wheel.pop(now, &mut budget) {
+            let entry = self.bindings.at(binding).expect("a timer without a binding");
+            let (aor, expires) = (entry.aor, entry.terms.expires);
+            if expires > now {
+                self.wheel.schedule(binding, expires);
+                continue;
+            }
+            self.remove_binding(binding);
+            removed += 1;
+            if self.aors.at(aor).is_some_and(|aor| aor.first == NONE) {
+                self.remove_aor(aor);
+            }
+        }
+        removed
+    }
+
+    /// When [`expire`](Self::expire) has work to do, at the earliest.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        self.wheel.deadline()
+    }
+
+    /// How many addresses-of-record have bindings.
+    #[must_use]
+    pub fn aors_len(&self) -> u32 {
+        self.aors.len()
+    }
+
+    /// How many bindings there are, with those whose removal is due.
+    #[must_use]
+    pub fn bindings_len(&self) -> u32 {
+        self.bindings.len()
+    }
+
+    /// The arena in which the strings lie, to see how full it is.
+    #[must_use]
+    pub fn arena(&self) -> &Arena {
+        &self.arena
+    }
+
+    /// Walks the invariants: every list reaches every binding once, every address-of-record is found, every binding has its
+    /// timer, and nothing refers to what is gone.
+    ///
+    /// # Panics
+    /// Where one is broken.
+    pub fn check(&self) {
+        self.aors.check();
+        self.bindings.check();
+        self.index.check();
+        self.arena.check();
+        self.wheel.check();
+        let mut reached = 0;
+        for (handle, aor) in self.aors.scan(0..self.aors.used_places()) {
+            assert_eq!(
+                self.index.find(place(aor.hash), |id| id == handle.index),
+                Some(handle.index),
+                "an address-of-record that is not found"
+            );
+            assert_ne!(aor.first, NONE, "an address-of-record without a binding");
+            let mut next = aor.first;
+            while let Some(entry) = self.bindings.at(next) {
+                assert_eq!(entry.aor, handle.index, "a binding in another's list");
+                assert!(self.wheel.is_scheduled(next), "a binding without a timer");
+                let _ = Record::decode(self.arena.get(entry.record));
+                reached += 1;
+                assert!(reached <= self.bindings.len(), "a list that meets itself");
+                next = entry.next;
+            }
+        }
+        assert_eq!(reached, self.bindings.len(), "a binding that no list reaches");
+        assert_eq!(self.index.len(), self.aors.len());
+        assert_eq!(self.wheel.len(), self.bindings.len());
+        assert!(self.staged.is_empty());
+    }
+
+    fn name(&self, aor: u32) -> &[u8] {
+        self.arena.get(self.aors.at(aor).expect("an index entry without an address-of-record").name)
+    }
+
+    /// Carries out one staged change. Everything that can fail has been done.
+    fn apply(&mut self, aor: u32, change: Staged) {
+        match change {
+            Staged::Create { record, terms } => {
+                let first = &mut self.aors.at_mut(aor).expect("the caller found it").first;
+                let entry = BindingEntry { record, aor, next: *first, terms };
+                let id = self.bindings.insert(entry).expect("commit made sure of the place").index;
+                *first = id;
+                self.wheel.schedule(id, terms.expires);
+            }
+            Staged::Rewrite { id, record, terms } => {
+                let entry = self.bindings.at_mut(id).expect("a change of a binding that is gone");
+                let old = core::mem::replace(&mut entry.record, record);
+                self.arena.remove(old);
+                self.refresh(aor, id, terms);
+            }
+            Staged::Refresh { id, terms } => self.refresh(aor, id, terms),
+            Staged::Remove { id } => {
+                assert_eq!(self.bindings.at(id).map(|entry| entry.aor), Some(aor));
+                self.remove_binding(id);
+            }
+        }
+    }
+
+    fn refresh(&mut self, aor: u32, id: u32, terms: Terms) {
+        let entry = self.bindings.at_mut(id).expect("a change of a binding that is gone");
+        assert_eq!(entry.aor, aor, "a change of another's binding");
+        // An earlier deadline has to be scheduled; a later one is found when the old one fires.
+        let earlier = terms.expires < entry.terms.expires;
+        entry.terms = terms;
+        if earlier {
+            self.wheel.schedule(id, terms.expires);
+        }
+    }
+
+    fn insert_aor(&mut self, aor: &Aor) -> Result<u32, Full> {
+        let name = self.arena.insert(aor.bytes())?;
+        let entry = AorEntry { name, first: NONE, hash: aor.hash() };
+        let id = match self.aors.insert(entry) {
+            Ok(handle) => handle.index,
+            Err(full) => {
+                self.arena.remove(name);
+                return Err(full);
+            }
+        };
+        if let Err(full) = self.index.insert(place(aor.hash()), id) {
+            self.aors.remove_at(id);
+            self.arena.remove(name);
+            return Err(full);
+        }
+        Ok(id)
+    }
+
+    fn remove_aor(&mut self, id: u32) {
+        let entry = self.aors.remove_at(id).expect("the caller found it");
+        self.index.remove(place(entry.hash), |other| other == id);
+        self.arena.remove(entry.name);
+    }
+
+    /// Unlinks a binding and frees what it holds; its address-of-record stays.
+    fn remove_binding(&mut self, id: u32) {
+        let entry = self.bindings.remove_at(id).expect("the caller found it");
+        self.wheel.cancel(id);
+        self.arena.remove(entry.record);
+        let aor = self.aors.at_mut(entry.aor).expect("a binding without an address-of-record");
+        if aor.first == id {
+            aor.first = entry.next;
+            return;
+        }
+        let mut before = aor.first;
+        loop {
+            let at = self.bindings.at_mut(before).expect("a binding that its list does not reach");
+            if at.next == id {
+                at.next = entry.next;
+                return;
+            }
+            before = at.next;
+        }
+    }
+}
+
+impl Update<'_> {
+    /// Makes a binding, or writes `replaces` anew.
+    ///
+    /// # Errors
+    /// [`Full`] where the arena has no room for its strings.
+    ///
+    /// # Panics
+    /// Where there are more changes than [`Location::new`] was told.
+    pub fn save(&mut self, replaces: Option<BindingId>, binding: &Binding<'_>) -> Result<(), Full> {
+        let Location { bindings, arena, scratch, staged, .. } = &mut *self.location;
+        assert!(staged.len() < staged.capacity(), "more changes than an update may have");
+        if !binding.record.encode(scratch) {
+            return Err(Full);
+        }
+        let terms = binding.terms;
+        staged.push(match replaces {
+            None => Staged::Create { record: arena.insert(scratch)?, terms },
+            Some(BindingId(id)) => {
+                let old = bindings.at(id).expect("a change of a binding that is gone").record;
+                if arena.get(old) == scratch {
+                    Staged::Refresh { id, terms }
+                } else {
+                    Staged::Rewrite { id, record: arena.insert(scratch)?, terms }
+                }
+            }
+        });
+        Ok(())
+    }
+
+    /// Ends a binding.
+    ///
+    /// # Panics
+    /// As [`save`](Self::save).
+    pub fn remove(&mut self, BindingId(id): BindingId) {
+        let staged = &mut self.location.staged;
+        assert!(staged.len() < staged.capacity(), "more changes than an update may have");
+        staged.push(Staged::Remove { id });
+    }
+
+    /// Whether this update changes `binding` already.
+    #[must_use]
+    pub fn changes(&self, BindingId(binding): BindingId) -> bool {
+        self.location.staged.iter().any(|change| match *change {
+            Staged::Create { .. } => false,
+            Staged::Rewrite { id, .. } | Staged::Refresh { id, .. } | Staged::Remove { id } => {
+                id == binding
+            }
+        })
+    }
+
+    /// The bindings that this update makes, in the order in which they were saved.
+    pub fn created(&self) -> impl Iterator<Item = Binding<'_>> {
+        self.location.staged.iter().filter_map(|change| match *change {
+            Staged::Create { record, terms } => {
+                Some(Binding { record: Record::decode(self.location.arena.get(record)), terms })
+            }
+            Staged::Rewrite { .. } | Staged::Refresh { .. } | Staged::Remove { .. } => None,
+        })
+    }
+
+    /// The table as it is without this update.
+    #[must_use]
+    pub fn before(&self) -> &Location {
+        self.location
+    }
+
+    /// Makes all of the changes.
+    ///
+    /// # Errors
+    /// [`Full`] where the table has no place for the new bindings; nothing has changed then.
+    ///
+    /// # Panics
+    /// Where a change names a binding of another address-of-record.
+    pub fn commit(self, aor: &Aor) -> Result<(), Full> {
+        let created = self.created_len();
+        let location = &mut *self.location;
+        if created > location.bindings.capacity() - location.bindings.len() {
+            return Err(Full);
+        }
+        let id = match location.find(aor) {
+            Some(AorId(id)) => id,
+            None if created == 0 => return Ok(()),
+            None => location.insert_aor(aor)?,
+        };
+        for at in 0..location.staged.len() {
+            let change = location.staged[at];
+            location.apply(id, change);
+        }
+        location.staged.clear();
+        if location.aors.at(id).is_some_and(|aor| aor.first == NONE) {
+            location.remove_aor(id);
+        }
+        Ok(())
+    }
+
+    fn created_len(&self) -> u32 {
+        let created =
+            self.location.staged.iter().filter(|change| matches!(change, Staged::Create { .. }));
+        u32::try_from(created.count()).unwrap_or(u32::MAX)
+    }
+}
+
+impl Drop for Update<'_> {
+    fn drop(&mut self) {
+        let Location { arena, staged, .. } = &mut *self.location;
+        for change in staged.drain(..) {
+            match change {
+                Staged::Create { record, .. } | Staged::Rewrite { record, .. } => {
+                    arena.remove(record);
+                }
+                Staged::Refresh { .. } | Staged::Remove { .. } => {}
+            }
+        }
+    }
+}
+
+/// Where the index keeps a hash. The upper half has chosen the home core, so here the lower half leads.
+fn place(hash: u64) -> u64 {
+    hash.rotate_left(32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::{ListenerId, LocalAddr, Peer};
+    use alloc::collections::BTreeMap;
+    use alloc::format;
+    use alloc::string::String;
+    use proptest::prelude::*;
+
+    const BINDINGS: u32 = 12;
+    const KEY: [u8; 16] = [7; 16];
+
+    /// One thing done to the table and to a plain map.
+    #[derive(Clone, Debug)]
+    enum Step {
+        /// Binds, refreshes and removes contacts (number, lifetime in seconds, 0 removes) of an address-of-record.
+        Register { aor: u8, contacts: Vec<(u8, u32)>, path: bool },
+        /// Stages a change and thinks better of it.
+        Abandon { aor: u8, contact: u8 },
+        /// Time passes, and the wheel is asked.
+        Pass { seconds: u32 },
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let lifetime = prop_oneof![1 => Just(0_u32), 3 => 1_u32..2000];
+        prop_oneof![
+            6 => (0_u8..6, prop::collection::vec((0_u8..4, lifetime), 1..4), any::<bool>()).prop_map(
+                |(aor, contacts, path)| {
+                    let contacts = contacts.into_iter().collect::<BTreeMap<_, _>>().into_iter().collect();
+                    Step::Register { aor, contacts, path }
+                }
+            ),
+            1 => (0_u8..6, 0_u8..4).prop_map(|(aor, contact)| Step::Abandon { aor, contact }),
+            2 => (0_u32..900).prop_map(|seconds| Step::Pass { seconds }),
+        ]
+    }
+
+    fn aor(number: u8) -> Aor {
+        let mut aor = Aor::new();
+        aor.set(&KEY, format!("user{number}@sip.test").as_bytes()).unwrap();
+        aor
+    }
+
+    fn record<'a>(contact: &'a str, path: &'a str) -> Record<'a> {
+        let addr: core::net::SocketAddr = "127.0.0.1:5060".parse().unwrap();
+        Record {
+            contact: contact.as_bytes(),
+            params: b"",
+            path: path.as_bytes(),
+            call_id: b"call",
+            from: Peer::udp(addr),
+            to: LocalAddr { listener: ListenerId(0), ip: addr.ip() },
+        }
+    }
+
+    fn terms(expires: Instant) -> Terms {
+        Terms { expires, cseq: 1, branch: 1, q: None, reg_id: 0 }
+    }
+
+    fn find(location: &Location, aor: &Aor, now: Instant, contact: &str) -> Option<BindingId> {
+        let mut bindings = location.bindings(location.find(aor), now);
+        bindings.find(|(_, binding)| binding.record.contact == contact.as_bytes()).map(|(id, _)| id)
+    }
+
+    type Oracle = BTreeMap<(u8, String), (Instant, &'static str)>;
+
+    fn register(
+        location: &mut Location,
+        oracle: &mut Oracle,
+        now: Instant,
+        number: u8,
+        contacts: &[(u8, u32)],
+        path: &'static str,
+    ) {
+        let aor = aor(number);
+        let before = oracle.clone();
+        let mut stale = 0;
+        let mut update = location.update();
+        for &(contact, lifetime) in contacts {
+            let name = format!("sip:c{contact}@host");
+            let old = find(update.before(), &aor, now, &name);
+            let key = (number, name.clone());
+            if lifetime == 0 {
+                if let Some(id) = old {
+                    update.remove(id);
+                }
+                oracle.remove(&key);
+                continue;
+            }
+            let expires = now.plus_secs(lifetime);
+            let binding = Binding { record: record(&name, path), terms: terms(expires) };
+            update.save(old, &binding).expect("the arena is large enough");
+            stale += u32::from(old.is_none());
+            oracle.insert(key, (expires, path));
+        }
+        let full = update.commit(&aor).is_err();
+        if full {
+            *oracle = before;
+            assert!(location.bindings_len() + stale > BINDINGS, "refused with room left");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn it_behaves_like_a_plain_map(steps in prop::collection::vec(step(), 1..120)) {
+            let mut location = Location::new(BINDINGS, 64 * 1024, 8);
+            let mut oracle = Oracle::new();
+            let mut now = Instant::START;
+            for step in steps {
+                match step {
+                    Step::Register { aor, contacts, path } => {
+                        let path = if path { "<sip:edge.test;lr>" } else { "" };
+                        register(&mut location, &mut oracle, now, aor, &contacts, path);
+                    }
+                    Step::Abandon { aor: number, contact } => {
+                        let name = format!("sip:c{contact}@host");
+                        let mut update = location.update();
+                        let old = find(update.before(), &aor(number), now, &name);
+                        let binding = Binding { record: record(&name, "<sip:gone>"), terms: terms(now.plus_secs(9)) };
+                        update.save(old, &binding).unwrap();
+                    }
+                    Step::Pass { seconds } => {
+                        now = now.plus_secs(seconds);
+                        location.expire(now, 3);
+                        oracle.retain(|_, (expires, _)| *expires > now);
+                    }
+                }
+                location.check();
+                for number in 0..6 {
+                    let aor = aor(number);
+                    let mut held: Vec<_> = location
+                        .bindings(location.find(&aor), now)
+                        .map(|(_, binding)| {
+                            let contact = String::from_utf8(binding.record.contact.to_vec()).unwrap();
+                            (contact, binding.terms.expires, binding.record.path.to_vec())
+                        })
+                        .collect();
+                    held.sort();
+                    let expected: Vec<_> = oracle
+                        .iter()
+                        .filter(|((owner, _), _)| *owner == number)
+                        .map(|((_, contact), (expires, path))| (contact.clone(), *expires, path.as_bytes().to_vec()))
+                        .collect();
+                    prop_assert_eq!(held, expected);
+                }
+            }
+            now = now.plus_secs(3000);
+            while location.deadline().is_some_and(|deadline| deadline <= now) {
+                location.expire(now, 2);
+            }
+            location.check();
+            prop_assert_eq!((location.aors_len(), location.bindings_len()), (0, 0));
+            prop_assert_eq!(location.arena().usage().string_bytes, 0);
+        }
+    }
+}
