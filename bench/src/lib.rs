@@ -1,1 +1,24 @@
-//! Placeholder crate root.
+//! The load generator: SIP requests from many user agents on one core, timed honestly and
+//! checked one by one; it reaches a server only through the network.
+//!
+//! A [`Generator`] owns the sockets and a [`Population`] of user agents; [`Generator::run`]
+//! carries out one [`Plan`] and answers with a [`Report`] that says, among the rest, whether
+//! the generator itself was what limited the run.
+
+pub mod echo;
+mod flight;
+mod generator;
+mod pace;
+mod population;
+mod report;
+mod response;
+mod sockets;
+mod sys;
+mod template;
+pub mod watch;
+
+pub use generator::{Extent, Generator, Plan, Workload};
+pub use pace::Pace;
+pub use population::{Population, UserAgent};
+pub use report::{Counts, Latency, Limit, Report};
+pub use sys::pin_to_cpu;

@@ -1,0 +1,96 @@
+//! When requests are due: the open and the closed loop; pure arithmetic on nanoseconds.
+
+use std::time::Duration;
+
+const SECOND_NS: u64 = 1_000_000_000;
+
+/// How requests are paced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// So many requests always in flight: finds what a server can do.
+    Closed {
+        /// Requests in flight.
+        window: u32,
+    },
+    /// So many requests a second whatever the server does, each timed from when it was due.
+    Open {
+        /// Requests a second, at least one.
+        rate: u32,
+    },
+}
+
+impl Pace {
+    /// How many requests may leave now, after `sent` others with `waiting` of them in flight.
+    pub(crate) fn allowance(self, now_ns: u64, sent: u64, waiting: u32) -> u64 {
+        match self {
+            Pace::Closed { window } => u64::from(window.saturating_sub(waiting)),
+            Pace::Open { rate } => {
+                // Request n is due at n / rate, so the first at once.
+                let rate = u64::from(rate);
+                let due = now_ns / SECOND_NS * rate + now_ns % SECOND_NS * rate / SECOND_NS + 1;
+                due.saturating_sub(sent)
+            }
+        }
+    }
+
+    /// When request `number` is due; in the closed loop: when it leaves.
+    pub(crate) fn due_ns(self, number: u64, now_ns: u64) -> u64 {
+        match self {
+            Pace::Closed { .. } => now_ns,
+            Pace::Open { rate } => {
+                let rate = u64::from(rate);
+                number / rate * SECOND_NS + (number % rate * SECOND_NS).div_ceil(rate)
+            }
+        }
+    }
+
+    /// Requests that can be in flight, or lost and not yet given up, at the same time.
+    pub(crate) fn flight_room(self, timeout: Duration) -> usize {
+        match self {
+            // Lost requests hold their place until they are given up while others go on.
+            Pace::Closed { window } => (window as usize * 4).max(1 << 20),
+            Pace::Open { rate } => {
+                let milliseconds = usize::try_from(timeout.as_millis()).unwrap_or(usize::MAX);
+                let in_timeout = (rate as usize).saturating_mul(milliseconds) / 1000;
+                (in_timeout + in_timeout / 4 + 65_536).min(1 << 24)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_open_loop_keeps_its_schedule() {
+        for rate in [1, 3, 999, 50_000, 333_333] {
+            let pace = Pace::Open { rate };
+            let mut sent = 0;
+            let mut now_ns = 0;
+            // Looked at irregularly, and once not for a long time.
+            for step in 0..10_000_u64 {
+                now_ns += if step == 5000 { 3_000_000_000 } else { 1 + step * 7919 % 40_000 };
+                let allowed = pace.allowance(now_ns, sent, 0);
+                for number in sent..sent + allowed {
+                    let due = pace.due_ns(number, now_ns);
+                    assert!(due <= now_ns, "{number} at {rate}/s is due at {due}, not {now_ns}");
+                }
+                sent += allowed;
+                let next_due = pace.due_ns(sent, now_ns);
+                assert!(next_due > now_ns, "{sent} at {rate}/s was due at {next_due}");
+            }
+            let expected = u128::from(now_ns) * u128::from(rate) / 1_000_000_000 + 1;
+            assert_eq!(u128::from(sent), expected);
+        }
+    }
+
+    #[test]
+    fn a_closed_loop_refills_its_window() {
+        let pace = Pace::Closed { window: 10 };
+        assert_eq!(pace.allowance(5, 100, 0), 10);
+        assert_eq!(pace.allowance(5, 100, 7), 3);
+        assert_eq!(pace.allowance(5, 100, 10), 0);
+        assert_eq!(pace.due_ns(110, 77), 77);
+    }
+}

@@ -1,0 +1,294 @@
+//! The user agents: who they are (address-of-record, Call-ID, tag), where each of them lives
+//! (address and port), and in which order they speak; it holds no state for a user agent.
+
+use std::net::Ipv4Addr;
+
+/// One user agent by its number, from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct UserAgent(pub u32);
+
+/// Consecutive requests that leave from the same port, so that a batch fills.
+const RUN: u32 = 16;
+
+/// Octets 100..=227: three digits always, so that messages never change their length.
+const OCTET_MIN: u32 = 100;
+const OCTET_BITS: u32 = 7;
+
+/// The addresses there are: 127.100.100.100 to 127.227.227.227.
+const ADDRESSES_MAX: u32 = 1 << (3 * OCTET_BITS);
+
+/// Digits of a user part: 493 and nine digits of the user agent's number.
+pub(crate) const USER_DIGITS: usize = 12;
+pub(crate) const CALL_ID_BYTES: usize = 36;
+pub(crate) const TAG_BYTES: usize = 8;
+
+/// A number of user agents spread over addresses of 127.0.0.0/8 and the generator's ports.
+///
+/// Each has an address and port pair of its own as long as there are enough pairs.
+#[derive(Clone, Debug)]
+pub struct Population {
+    size: u32,
+    ports: u32,
+    addresses: u32,
+}
+
+impl Population {
+    /// `size` user agents (at least one) on `ports` ports and at most `addresses` addresses.
+    pub fn new(size: u32, ports: u16, addresses: u32) -> Population {
+        Population {
+            size: size.max(1),
+            ports: u32::from(ports.max(1)),
+            addresses: addresses.clamp(1, ADDRESSES_MAX),
+        }
+    }
+
+    /// How many user agents there are.
+    pub fn size(&self) -> u32 {
+        self.size
+    }
+
+    pub(crate) fn ports(&self) -> u16 {
+        u16::try_from(self.ports).unwrap_or(u16::MAX)
+    }
+
+    /// Index of the port from which this user agent speaks.
+    pub(crate) fn port_index(&self, ua: UserAgent) -> usize {
+        (ua.0 % self.ports) as usize
+    }
+
+    /// The address from which this user agent speaks.
+    pub fn address(&self, ua: UserAgent) -> Ipv4Addr {
+        let n = (ua.0 / self.ports) % self.addresses;
+        let octet =
+            |shift: u32| (OCTET_MIN + ((n >> shift) & ((1 << OCTET_BITS) - 1))).to_be_bytes()[3];
+        Ipv4Addr::new(127, octet(2 * OCTET_BITS), octet(OCTET_BITS), octet(0))
+    }
+
+    /// Writes the user part of the address-of-record.
+    pub(crate) fn write_user(&self, ua: UserAgent, to: &mut [u8; USER_DIGITS]) {
+        to[..3].copy_from_slice(b"493");
+        write_decimal(&mut to[3..], ua.0);
+    }
+
+    /// Writes the Call-ID that this user agent keeps for all its registrations.
+    pub(crate) fn write_call_id(&self, ua: UserAgent, to: &mut [u8; CALL_ID_BYTES]) {
+        let mut hex = [0; 32];
+        let first = mix(u64::from(ua.0) << 1);
+        let second = mix((u64::from(ua.0) << 1) | 1);
+        write_hex(&mut hex[..16], first);
+        write_hex(&mut hex[16..], second);
+        to[..8].copy_from_slice(&hex[..8]);
+        to[8] = b'-';
+        to[9..13].copy_from_slice(&hex[8..12]);
+        to[13] = b'-';
+        to[14..18].copy_from_slice(&hex[12..16]);
+        to[18] = b'-';
+        to[19..23].copy_from_slice(&hex[16..20]);
+        to[23] = b'-';
+        to[24..].copy_from_slice(&hex[20..]);
+    }
+
+    /// Writes the From tag that this user agent keeps.
+    pub(crate) fn write_tag(&self, ua: UserAgent, to: &mut [u8; TAG_BYTES]) {
+        write_hex(to, mix(u64::from(ua.0) ^ 0x5ea_0a11_0000_0000));
+    }
+}
+
+/// In which order user agents speak: everybody once a lap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// By number: as first registrations arrive.
+    Rising,
+    /// By a stride of the golden ratio: neighbours in a server's memory are not neighbours in
+    /// time, so that no prefetcher makes refreshes look cheaper than they are.
+    Scattered,
+}
+
+/// Walks a population again and again, a run of requests from one port after the other.
+#[derive(Debug)]
+pub(crate) struct Walk {
+    ports: Vec<PortWalk>,
+    current: usize,
+    left_in_run: u32,
+    left_in_lap: u32,
+    lap: u32,
+}
+
+#[derive(Debug)]
+struct PortWalk {
+    /// User agents on this port.
+    size: u32,
+    /// How many of them have spoken in this lap.
+    spoken: u32,
+    stride: u32,
+    place: u32,
+}
+
+impl Walk {
+    pub(crate) fn new(population: &Population, order: Order) -> Walk {
+        let ports = (0..population.ports)
+            .map(|port| {
+                let size = (population.size + population.ports - 1 - port) / population.ports;
+                let stride = match order {
+                    Order::Rising => 1 % size.max(1),
+                    Order::Scattered => golden_stride(size),
+                };
+                PortWalk { size, spoken: 0, stride, place: 0 }
+            })
+            .collect();
+        Walk { ports, current: 0, left_in_run: RUN, left_in_lap: population.size, lap: 0 }
+    }
+
+    /// The next user agent and the number of laps that were complete before it.
+    pub(crate) fn next(&mut self) -> (UserAgent, u32) {
+        if self.left_in_lap == 0 {
+            self.lap += 1;
+            for port in &mut self.ports {
+                self.left_in_lap += port.size;
+                port.spoken = 0;
+            }
+        }
+        if self.left_in_run == 0 {
+            self.turn();
+        }
+        while self.ports[self.current].spoken == self.ports[self.current].size {
+            self.turn();
+        }
+        self.left_in_run -= 1;
+        self.left_in_lap -= 1;
+        let ports = self.ports.len();
+        let port = &mut self.ports[self.current];
+        port.spoken += 1;
+        let place = port.place;
+        port.place += port.stride;
+        if port.place >= port.size {
+            port.place -= port.size;
+        }
+        let number = place as usize * ports + self.current;
+        (UserAgent(u32::try_from(number).unwrap_or(u32::MAX)), self.lap)
+    }
+
+    fn turn(&mut self) {
+        self.current = (self.current + 1) % self.ports.len();
+        self.left_in_run = RUN;
+    }
+}
+
+/// A step near `size` / phi that shares no factor with `size`, so that it meets every place.
+fn golden_stride(size: u32) -> u32 {
+    if size < 2 {
+        return 0;
+    }
+    let golden = u64::from(size) * 618_033_989 / 1_000_000_000;
+    let mut stride = u32::try_from(golden).unwrap_or(1).max(1);
+    while common_divisor(stride, size) != 1 {
+        stride -= 1;
+    }
+    stride
+}
+
+fn common_divisor(mut a: u32, mut b: u32) -> u32 {
+    while b != 0 {
+        (a, b) = (b, a % b);
+    }
+    a
+}
+
+/// Writes `value` in lower-case hex over all of `to`, its lowest digits if it is too long.
+pub(crate) fn write_hex(to: &mut [u8], mut value: u64) {
+    for digit in to.iter_mut().rev() {
+        *digit = b"0123456789abcdef"[(value & 15) as usize];
+        value >>= 4;
+    }
+}
+
+/// Writes `value` in decimal over all of `to`, with leading zeros.
+pub(crate) fn write_decimal(to: &mut [u8], mut value: u32) {
+    for digit in to.iter_mut().rev() {
+        *digit = b'0' + (value % 10) as u8;
+        value /= 10;
+    }
+}
+
+/// Spreads a number over 64 bits (the finalizer of splitmix64).
+pub(crate) fn mix(value: u64) -> u64 {
+    let mut z = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn a_lap_meets_everybody_once() {
+        for order in [Order::Rising, Order::Scattered] {
+            for (size, ports) in [(1, 1), (1, 8), (7, 8), (100, 8), (1000, 3), (4099, 16)] {
+                let population = Population::new(size, ports, ADDRESSES_MAX);
+                let mut walk = Walk::new(&population, order);
+                for lap in 0..3 {
+                    let mut seen = HashSet::new();
+                    for _ in 0..size {
+                        let (ua, in_lap) = walk.next();
+                        assert_eq!(in_lap, lap, "{size} on {ports}");
+                        assert!(ua.0 < size, "{} of {size}", ua.0);
+                        assert!(seen.insert(ua), "{} twice in a lap", ua.0);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn requests_leave_in_runs_from_one_port() {
+        let population = Population::new(10_000, 8, ADDRESSES_MAX);
+        let mut walk = Walk::new(&population, Order::Scattered);
+        for _ in 0..20 {
+            let ports: HashSet<usize> =
+                (0..RUN).map(|_| population.port_index(walk.next().0)).collect();
+            assert_eq!(ports.len(), 1);
+        }
+    }
+
+    #[test]
+    fn a_million_have_a_pair_each() {
+        let population = Population::new(1_000_000, 16, ADDRESSES_MAX);
+        let pairs: HashSet<(Ipv4Addr, usize)> = (0..1_000_000)
+            .map(|n| (population.address(UserAgent(n)), population.port_index(UserAgent(n))))
+            .collect();
+        assert_eq!(pairs.len(), 1_000_000);
+        assert!(pairs.iter().all(|(a, _)| a.is_loopback() && a.to_string().len() == 15));
+    }
+
+    #[test]
+    fn addresses_can_be_shared() {
+        let population = Population::new(1000, 4, 1);
+        assert!(
+            (0..1000)
+                .all(|n| population.address(UserAgent(n)) == Ipv4Addr::new(127, 100, 100, 100))
+        );
+    }
+
+    #[test]
+    fn identities_differ() {
+        let population = Population::new(50_000, 8, ADDRESSES_MAX);
+        let mut ids = HashSet::new();
+        for n in 0..50_000 {
+            let mut id = [0; CALL_ID_BYTES];
+            population.write_call_id(UserAgent(n), &mut id);
+            assert!(ids.insert(id));
+        }
+    }
+
+    #[test]
+    fn numbers_are_written_whole() {
+        let mut to = [0; 4];
+        write_hex(&mut to, 0x1_2ab3);
+        assert_eq!(&to, b"2ab3");
+        write_decimal(&mut to, 42);
+        assert_eq!(&to, b"0042");
+    }
+}

@@ -1,0 +1,185 @@
+//! Reads of a response what is needed to match and check it; it borrows the datagram and copies
+//! nothing.
+
+/// The checked parts of a response.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Response<'a> {
+    pub(crate) status: u16,
+    /// Of the topmost Via.
+    pub(crate) branch: &'a [u8],
+    pub(crate) call_id: &'a [u8],
+    pub(crate) cseq: u32,
+    pub(crate) method: &'a [u8],
+    /// Contact values in all Contact lines.
+    pub(crate) contacts: u32,
+}
+
+impl<'a> Response<'a> {
+    /// Reads a datagram; none if it is not a whole response with Via, Call-ID and CSeq.
+    pub(crate) fn read(bytes: &'a [u8]) -> Option<Response<'a>> {
+        let rest = bytes.strip_prefix(b"SIP/2.0 ")?;
+        let status = decimal(rest.get(..3)?)?;
+        if rest.get(3) != Some(&b' ') {
+            return None;
+        }
+        let mut response = Response {
+            status: u16::try_from(status).ok()?,
+            branch: b"",
+            call_id: b"",
+            cseq: 0,
+            method: b"",
+            contacts: 0,
+        };
+        let mut lines = Lines { rest };
+        lines.next()?;
+        loop {
+            let line = lines.next()?;
+            if line.is_empty() {
+                break;
+            }
+            response.take(line)?;
+        }
+        let whole =
+            !response.branch.is_empty() && !response.call_id.is_empty() && response.cseq != 0;
+        whole.then_some(response)
+    }
+
+    fn take(&mut self, line: &'a [u8]) -> Option<()> {
+        let colon = memchr::memchr(b':', line)?;
+        let name = line[..colon].trim_ascii_end();
+        let value = &line[colon + 1..];
+        let named = |long: &[u8], short: &[u8]| {
+            name.eq_ignore_ascii_case(long) || name.eq_ignore_ascii_case(short)
+        };
+        match name.first()? | 0x20 {
+            b'v' if self.branch.is_empty() && named(b"Via", b"v") => {
+                let at = memchr::memmem::find(value, b";branch=")?;
+                let branch = &value[at + b";branch=".len()..];
+                let end =
+                    branch.iter().position(|b| matches!(b, b';' | b',' | b' ' | b'\t' | b'\r'));
+                self.branch = &branch[..end.unwrap_or(branch.len())];
+            }
+            b'c' | b'i' if named(b"Call-ID", b"i") => self.call_id = value.trim_ascii(),
+            b'c' if named(b"CSeq", b"CSeq") => {
+                let value = value.trim_ascii();
+                let space = memchr::memchr(b' ', value)?;
+                self.cseq = decimal(&value[..space])?;
+                self.method = value[space..].trim_ascii();
+            }
+            b'c' | b'm' if named(b"Contact", b"m") => self.contacts += values(value),
+            _ => {}
+        }
+        Some(())
+    }
+}
+
+/// The lines of a header section without their CRLF.
+struct Lines<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Lines<'a> {
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let end = memchr::memchr(b'\n', self.rest)?;
+        let line = self.rest[..end].strip_suffix(b"\r")?;
+        self.rest = &self.rest[end + 1..];
+        Some(line)
+    }
+}
+
+/// Counts comma-separated values, passing over commas in quotes and angle brackets.
+fn values(text: &[u8]) -> u32 {
+    if text.trim_ascii().is_empty() {
+        return 0;
+    }
+    let (mut quoted, mut escaped, mut in_brackets, mut commas) = (false, false, false, 0);
+    for &byte in text {
+        if quoted {
+            quoted = escaped || byte != b'"';
+            escaped = !escaped && byte == b'\\';
+            continue;
+        }
+        match byte {
+            b'"' => quoted = true,
+            b'<' => in_brackets = true,
+            b'>' => in_brackets = false,
+            b',' if !in_brackets => commas += 1,
+            _ => {}
+        }
+    }
+    commas + 1
+}
+
+/// Reads decimal digits and nothing else.
+pub(crate) fn decimal(digits: &[u8]) -> Option<u32> {
+    if digits.is_empty() || digits.len() > 10 {
+        return None;
+    }
+    let mut value: u32 = 0;
+    for digit in digits {
+        let digit = digit.checked_sub(b'0').filter(|d| *d < 10)?;
+        value = value.checked_mul(10)?.checked_add(u32::from(digit))?;
+    }
+    Some(value)
+}
+
+/// Reads hex digits as they stand in a branch.
+pub(crate) fn hex(digits: &[u8]) -> Option<u64> {
+    let mut value: u64 = 0;
+    for digit in digits {
+        let digit = match digit {
+            b'0'..=b'9' => digit - b'0',
+            b'a'..=b'f' => digit - b'a' + 10,
+            _ => return None,
+        };
+        value = value.checked_mul(16)? | u64::from(digit);
+    }
+    Some(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_servers_write() {
+        let text = b"SIP/2.0 200 OK\r\n\
+            Via: SIP/2.0/UDP 127.0.0.1:5;rport=5;branch=z9hG4bKaa;received=127.0.0.1\r\n\
+            Via: SIP/2.0/UDP 127.0.0.2;branch=z9hG4bKother\r\n\
+            i: abc@d\r\nCSEQ : 17  REGISTER\r\n\
+            Contact: <sip:a,b@c>;q=1, \"x, \\\" y\" <sip:d@e>\r\nm: <sip:f@g>\r\n\
+            Content-Length: 0\r\n\r\n";
+        let response = Response::read(text).unwrap();
+        assert_eq!(
+            response,
+            Response {
+                status: 200,
+                branch: b"z9hG4bKaa",
+                call_id: b"abc@d",
+                cseq: 17,
+                method: b"REGISTER",
+                contacts: 3,
+            }
+        );
+    }
+
+    #[test]
+    fn refuses_what_is_no_response() {
+        let whole = b"SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP a;branch=z9hG4bK1\r\n\
+            Call-ID: x\r\nCSeq: 1 OPTIONS\r\n\r\n";
+        assert!(Response::read(whole).is_some());
+        for length in 0..whole.len() {
+            assert_eq!(Response::read(&whole[..length]), None, "cut at {length}");
+        }
+        for bad in ["REGISTER sip:a SIP/2.0\r\n\r\n", "SIP/2.0 20 OK\r\n\r\n", "\r\n\r\n", ""] {
+            assert_eq!(Response::read(bad.as_bytes()), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn hex_is_strict() {
+        assert_eq!(hex(b"00000000000a"), Some(10));
+        assert_eq!(hex(b"0000000g"), None);
+        assert_eq!(hex(b"00A0"), None);
+    }
+}

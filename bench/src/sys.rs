@@ -1,0 +1,351 @@
+//! System calls: owns every unsafe line of the crate (batched datagrams with source addresses,
+//! socket options, this thread's CPU time) and knows nothing of SIP.
+
+#![allow(
+    clippy::cast_possible_truncation,
+    reason = "lengths of batches and of C structures fit the types of their C fields"
+)]
+
+use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::io;
+use std::mem::size_of;
+use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
+use std::os::fd::AsRawFd;
+use std::ptr::NonNull;
+
+/// Datagrams that one system call moves at most.
+pub(crate) const BATCH: usize = 64;
+
+/// Room for one datagram. An odd number of cache lines, so that the slots of a batch do not fall
+/// on the same few sets of the first-level cache.
+pub(crate) const SLOT_BYTES: usize = 33 * 64;
+
+/// One `IP_PKTINFO` control message as the kernel lays it out.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct PacketInfo {
+    header: libc::cmsghdr,
+    info: libc::in_pktinfo,
+    padding: u32,
+}
+
+// SAFETY: CMSG_SPACE only computes a length.
+const _: () = assert!(
+    unsafe { libc::CMSG_SPACE(size_of::<libc::in_pktinfo>() as u32) } as usize
+        == size_of::<PacketInfo>()
+);
+
+#[repr(C)]
+struct Storage {
+    bytes: [[u8; SLOT_BYTES]; BATCH],
+    names: [libc::sockaddr_in; BATCH],
+    controls: [PacketInfo; BATCH],
+    vectors: [libc::iovec; BATCH],
+    headers: [libc::mmsghdr; BATCH],
+}
+
+/// Memory for one batch of datagrams, wired to message headers once.
+struct Slots(NonNull<Storage>);
+
+// SAFETY: the storage is owned by this value alone and holds no thread-bound state.
+unsafe impl Send for Slots {}
+
+impl Slots {
+    fn new() -> Slots {
+        let layout = Layout::new::<Storage>();
+        // SAFETY: the layout is not empty; every field of Storage is valid when zeroed.
+        let memory = unsafe { alloc_zeroed(layout) };
+        let Some(storage) = NonNull::new(memory.cast::<Storage>()) else {
+            handle_alloc_error(layout)
+        };
+        let s = storage.as_ptr();
+        for i in 0..BATCH {
+            // SAFETY: `s` points to zeroed, owned storage; all writes stay inside its fields,
+            // and the pointers stored in it are derived from `s` and live as long as it does.
+            unsafe {
+                (*s).vectors[i] =
+                    libc::iovec { iov_base: (&raw mut (*s).bytes[i]).cast(), iov_len: SLOT_BYTES };
+                let header = &raw mut (*s).headers[i].msg_hdr;
+                (*header).msg_name = (&raw mut (*s).names[i]).cast();
+                (*header).msg_iov = &raw mut (*s).vectors[i];
+                (*header).msg_iovlen = 1;
+                (*header).msg_control = (&raw mut (*s).controls[i]).cast();
+            }
+        }
+        Slots(storage)
+    }
+}
+
+impl Drop for Slots {
+    fn drop(&mut self) {
+        // SAFETY: allocated in `new` with this layout and freed once, here.
+        unsafe { dealloc(self.0.as_ptr().cast(), Layout::new::<Storage>()) }
+    }
+}
+
+/// Datagrams to be sent from one socket, each from a source address of its own.
+pub(crate) struct SendBatch {
+    slots: Slots,
+    filled: usize,
+}
+
+impl SendBatch {
+    /// An empty batch whose datagrams go to `to`.
+    pub(crate) fn new(to: SocketAddrV4) -> SendBatch {
+        let slots = Slots::new();
+        let s = slots.0.as_ptr();
+        for i in 0..BATCH {
+            // SAFETY: `s` is the owned storage; the writes stay inside its fields.
+            unsafe {
+                (*s).names[i] = address_to_c(to);
+                (*s).controls[i].header = libc::cmsghdr {
+                    cmsg_len: libc::CMSG_LEN(size_of::<libc::in_pktinfo>() as u32) as usize,
+                    cmsg_level: libc::IPPROTO_IP,
+                    cmsg_type: libc::IP_PKTINFO,
+                };
+                let header = &raw mut (*s).headers[i].msg_hdr;
+                (*header).msg_namelen = size_of::<libc::sockaddr_in>() as u32;
+                (*header).msg_controllen = size_of::<PacketInfo>();
+            }
+        }
+        SendBatch { slots, filled: 0 }
+    }
+
+    pub(crate) fn filled(&self) -> usize {
+        self.filled
+    }
+
+    /// Copies `message` into every slot, so that later only the changing bytes are written.
+    pub(crate) fn prefill(&mut self, message: &[u8]) {
+        assert!(message.len() <= SLOT_BYTES, "a message fits a slot");
+        assert_eq!(self.filled, 0, "nothing waits to be sent");
+        for i in 0..BATCH {
+            self.slot(i)[..message.len()].copy_from_slice(message);
+        }
+    }
+
+    /// The next free slot, with what it held before. The batch must not be full.
+    pub(crate) fn next_slot(&mut self) -> &mut [u8] {
+        assert!(self.filled < BATCH, "the batch has room");
+        self.slot(self.filled)
+    }
+
+    /// Queues the first `length` bytes of the next slot, to be sent from `source`.
+    pub(crate) fn push(&mut self, source: Ipv4Addr, length: usize) {
+        assert!(self.filled < BATCH && length <= SLOT_BYTES, "the datagram fits");
+        let s = self.slots.0.as_ptr();
+        // SAFETY: the index is in bounds and the storage is owned by this batch.
+        unsafe {
+            (*s).vectors[self.filled].iov_len = length;
+            (*s).controls[self.filled].info.ipi_spec_dst = address_bits(source);
+        }
+        self.filled += 1;
+    }
+
+    /// Sends everything that is queued; answers how often the kernel had no room at first.
+    pub(crate) fn send(&mut self, socket: &UdpSocket) -> io::Result<u64> {
+        let mut blocked = 0;
+        let mut sent = 0;
+        while sent < self.filled {
+            // SAFETY: headers `sent..filled` are wired to live slots of this storage.
+            let outcome = unsafe {
+                libc::sendmmsg(
+                    socket.as_raw_fd(),
+                    (&raw mut (*self.slots.0.as_ptr()).headers[sent]),
+                    (self.filled - sent) as u32,
+                    libc::MSG_DONTWAIT,
+                )
+            };
+            match usize::try_from(outcome) {
+                Ok(n) => sent += n,
+                Err(_) => {
+                    let error = io::Error::last_os_error();
+                    match error.raw_os_error() {
+                        Some(libc::EAGAIN | libc::ENOBUFS) if blocked < 1_000_000 => blocked += 1,
+                        Some(libc::EINTR) => {}
+                        _ => return Err(error),
+                    }
+                }
+            }
+        }
+        self.filled = 0;
+        Ok(blocked)
+    }
+
+    fn slot(&mut self, i: usize) -> &mut [u8] {
+        // SAFETY: the slot is initialised and owned; the borrow of self keeps it exclusive.
+        unsafe { &mut (*self.slots.0.as_ptr()).bytes[i] }
+    }
+}
+
+/// Datagrams read from one socket with the address each of them was sent to.
+pub(crate) struct ReceiveBatch {
+    slots: Slots,
+    used: usize,
+}
+
+/// A datagram as it was received.
+pub(crate) struct Datagram<'a> {
+    pub(crate) from: SocketAddrV4,
+    pub(crate) to: Ipv4Addr,
+    pub(crate) bytes: &'a [u8],
+}
+
+impl ReceiveBatch {
+    pub(crate) fn new() -> ReceiveBatch {
+        ReceiveBatch { slots: Slots::new(), used: BATCH }
+    }
+
+    /// Reads what waits in `socket`, up to a batch, without waiting; answers how many came.
+    pub(crate) fn receive(&mut self, socket: &UdpSocket) -> io::Result<usize> {
+        let s = self.slots.0.as_ptr();
+        for i in 0..self.used {
+            // SAFETY: in bounds of the owned storage. The kernel overwrote these lengths.
+            unsafe {
+                let header = &raw mut (*s).headers[i].msg_hdr;
+                (*header).msg_namelen = size_of::<libc::sockaddr_in>() as u32;
+                (*header).msg_controllen = size_of::<PacketInfo>();
+            }
+        }
+        self.used = 0;
+        // SAFETY: all headers are wired to live slots of this storage.
+        let outcome = unsafe {
+            libc::recvmmsg(
+                socket.as_raw_fd(),
+                (&raw mut (*s).headers).cast(),
+                BATCH as u32,
+                libc::MSG_DONTWAIT,
+                std::ptr::null_mut(),
+            )
+        };
+        match usize::try_from(outcome) {
+            Ok(n) => {
+                self.used = n;
+                Ok(n)
+            }
+            Err(_) => {
+                let error = io::Error::last_os_error();
+                match error.raw_os_error() {
+                    Some(libc::EAGAIN | libc::EINTR | libc::ECONNREFUSED) => Ok(0),
+                    _ => Err(error),
+                }
+            }
+        }
+    }
+
+    /// The datagrams of the last [`ReceiveBatch::receive`].
+    pub(crate) fn datagrams(&self) -> impl Iterator<Item = Datagram<'_>> {
+        let s = self.slots.0.as_ptr();
+        (0..self.used).map(move |i| {
+            // SAFETY: slots below `used` were filled by the kernel, which never writes more than
+            // a slot; the borrow of self keeps them unchanged.
+            unsafe {
+                let length = ((*s).headers[i].msg_len as usize).min(SLOT_BYTES);
+                let bytes: &[u8; SLOT_BYTES] = &(*s).bytes[i];
+                let name = (*s).names[i];
+                let control = (*s).controls[i];
+                Datagram {
+                    from: SocketAddrV4::new(
+                        Ipv4Addr::from(u32::from_be(name.sin_addr.s_addr)),
+                        u16::from_be(name.sin_port),
+                    ),
+                    to: Ipv4Addr::from(u32::from_be(control.info.ipi_addr.s_addr)),
+                    bytes: &bytes[..length],
+                }
+            }
+        })
+    }
+
+    /// Sends every datagram of the last receive back where it came from, from where it arrived.
+    pub(crate) fn echo(&mut self, socket: &UdpSocket) -> io::Result<()> {
+        let s = self.slots.0.as_ptr();
+        for i in 0..self.used {
+            // SAFETY: in bounds of the owned storage.
+            unsafe {
+                (*s).vectors[i].iov_len = ((*s).headers[i].msg_len as usize).min(SLOT_BYTES);
+                (*s).controls[i].info.ipi_spec_dst = (*s).controls[i].info.ipi_addr;
+                (*s).controls[i].info.ipi_ifindex = 0;
+            }
+        }
+        let mut sent = 0;
+        while sent < self.used {
+            // SAFETY: headers `sent..used` are wired to live slots of this storage.
+            let outcome = unsafe {
+                libc::sendmmsg(
+                    socket.as_raw_fd(),
+                    (&raw mut (*s).headers[sent]),
+                    (self.used - sent) as u32,
+                    0,
+                )
+            };
+            match usize::try_from(outcome) {
+                Ok(n) => sent += n,
+                Err(_) => return Err(io::Error::last_os_error()),
+            }
+        }
+        for i in 0..self.used {
+            // SAFETY: in bounds of the owned storage.
+            unsafe { (*s).vectors[i].iov_len = SLOT_BYTES };
+        }
+        Ok(())
+    }
+}
+
+/// Asks the kernel to say with each datagram which address it was sent to.
+pub(crate) fn report_destination(socket: &UdpSocket) -> io::Result<()> {
+    set_option(socket, libc::IPPROTO_IP, libc::IP_PKTINFO, &1_i32.to_ne_bytes())
+}
+
+/// Takes traffic of the loopback interface only, although the socket is bound to any address.
+pub(crate) fn loopback_only(socket: &UdpSocket) -> io::Result<()> {
+    set_option(socket, libc::SOL_SOCKET, libc::SO_BINDTODEVICE, b"lo\0")
+}
+
+/// Sets both socket buffers, beyond the system's limit where the privilege allows.
+pub(crate) fn size_buffers(socket: &UdpSocket, bytes: i32) -> io::Result<()> {
+    let value = bytes.to_ne_bytes();
+    for (force, plain) in
+        [(libc::SO_RCVBUFFORCE, libc::SO_RCVBUF), (libc::SO_SNDBUFFORCE, libc::SO_SNDBUF)]
+    {
+        if set_option(socket, libc::SOL_SOCKET, force, &value).is_err() {
+            set_option(socket, libc::SOL_SOCKET, plain, &value)?;
+        }
+    }
+    Ok(())
+}
+
+/// CPU time of the calling thread in nanoseconds.
+pub(crate) fn thread_cpu_ns() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is a valid place for the answer.
+    let outcome = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
+    assert_eq!(outcome, 0, "every Linux has a thread CPU clock");
+    u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000_000
+        + u64::try_from(time.tv_nsec).unwrap_or(0)
+}
+
+/// Pins the calling thread to `cpu`; false where that is not possible.
+pub fn pin_to_cpu(cpu: usize) -> bool {
+    core_affinity::set_for_current(core_affinity::CoreId { id: cpu })
+}
+
+fn set_option(socket: &UdpSocket, level: i32, name: i32, value: &[u8]) -> io::Result<()> {
+    // SAFETY: pointer and length describe `value`, which the kernel only reads.
+    let outcome = unsafe {
+        libc::setsockopt(socket.as_raw_fd(), level, name, value.as_ptr().cast(), value.len() as u32)
+    };
+    if outcome == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+fn address_to_c(address: SocketAddrV4) -> libc::sockaddr_in {
+    libc::sockaddr_in {
+        sin_family: libc::AF_INET as u16,
+        sin_port: address.port().to_be(),
+        sin_addr: address_bits(*address.ip()),
+        sin_zero: [0; 8],
+    }
+}
+
+fn address_bits(address: Ipv4Addr) -> libc::in_addr {
+    libc::in_addr { s_addr: u32::from(address).to_be() }
+}

@@ -1,0 +1,299 @@
+//! Request texts with places of fixed width: a message is made by overwriting these places in a
+//! buffer that already holds the text, never by formatting it anew.
+
+use std::net::Ipv4Addr;
+
+use crate::population::{
+    CALL_ID_BYTES, Population, TAG_BYTES, USER_DIGITS, UserAgent, write_decimal, write_hex,
+};
+use crate::response::{Response, decimal};
+
+/// What every branch begins with.
+pub(crate) const MAGIC_COOKIE: &[u8] = b"z9hG4bK";
+/// Hex digits that name the run.
+pub(crate) const RUN_DIGITS: usize = 8;
+/// Hex digits that name the request within its run.
+pub(crate) const SEQUENCE_DIGITS: usize = 12;
+/// Bytes of a branch.
+pub(crate) const BRANCH_BYTES: usize = MAGIC_COOKIE.len() + RUN_DIGITS + SEQUENCE_DIGITS;
+
+const ADDRESS_BYTES: usize = 15;
+const PORT_DIGITS: usize = 5;
+const CSEQ_DIGITS: usize = 10;
+
+/// The text of a request and where in it the changing parts are.
+#[derive(Clone, Debug)]
+pub(crate) struct Template {
+    text: Vec<u8>,
+    places: Vec<(Field, usize)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Field {
+    User,
+    Address,
+    Port,
+    Sequence,
+    CallId,
+    Tag,
+    CSeq,
+}
+
+impl Field {
+    const fn width(self) -> usize {
+        match self {
+            Field::User => USER_DIGITS,
+            Field::Address => ADDRESS_BYTES,
+            Field::Port => PORT_DIGITS,
+            Field::Sequence => SEQUENCE_DIGITS,
+            Field::CallId => CALL_ID_BYTES,
+            Field::Tag => TAG_BYTES,
+            Field::CSeq => CSEQ_DIGITS,
+        }
+    }
+}
+
+/// The changing parts of one request.
+pub(crate) struct Request {
+    pub(crate) ua: UserAgent,
+    pub(crate) address: Ipv4Addr,
+    /// Five digits.
+    pub(crate) port: u16,
+    pub(crate) sequence: u64,
+    /// Ten digits, below 2^31.
+    pub(crate) cseq: u32,
+}
+
+impl Template {
+    /// A phone's REGISTER of about 500 bytes for `domain` with one contact.
+    pub(crate) fn register(domain: &str, run: u32) -> Template {
+        let mut t = Template::request("REGISTER", domain, run);
+        t.literal("Contact: <sip:");
+        t.place(Field::User);
+        t.literal("@");
+        t.place(Field::Address);
+        t.literal(":");
+        t.place(Field::Port);
+        t.literal(";line=1>\r\nExpires: 3600\r\n");
+        t.phone_headers();
+        t
+    }
+
+    /// A phone's OPTIONS to the server itself.
+    pub(crate) fn options(domain: &str, run: u32) -> Template {
+        let mut t = Template::request("OPTIONS", domain, run);
+        t.literal("Accept: application/sdp\r\n");
+        t.phone_headers();
+        t
+    }
+
+    pub(crate) fn text(&self) -> &[u8] {
+        &self.text
+    }
+
+    /// Overwrites the changing parts in `buffer`, which holds this template's text.
+    pub(crate) fn patch(&self, buffer: &mut [u8], population: &Population, request: &Request) {
+        let mut user = [0; USER_DIGITS];
+        population.write_user(request.ua, &mut user);
+        let address = address_text(request.address);
+        for &(field, at) in &self.places {
+            match field {
+                Field::User => put(buffer, at, &user),
+                Field::Address => put(buffer, at, &address),
+                Field::Port => {
+                    let mut digits = [0; PORT_DIGITS];
+                    write_decimal(&mut digits, u32::from(request.port));
+                    put(buffer, at, &digits);
+                }
+                Field::Sequence => {
+                    let mut digits = [0; SEQUENCE_DIGITS];
+                    write_hex(&mut digits, request.sequence);
+                    put(buffer, at, &digits);
+                }
+                Field::CallId => {
+                    let mut id = [0; CALL_ID_BYTES];
+                    population.write_call_id(request.ua, &mut id);
+                    put(buffer, at, &id);
+                }
+                Field::Tag => {
+                    let mut tag = [0; TAG_BYTES];
+                    population.write_tag(request.ua, &mut tag);
+                    put(buffer, at, &tag);
+                }
+                Field::CSeq => {
+                    let mut digits = [0; CSEQ_DIGITS];
+                    write_decimal(&mut digits, request.cseq);
+                    put(buffer, at, &digits);
+                }
+            }
+        }
+    }
+
+    /// Reads a request that a server sent back unchanged as if it were a 200 to itself; none if
+    /// it was changed in length or in its unchanging parts at the front.
+    pub(crate) fn read_echo<'a>(&self, bytes: &'a [u8]) -> Option<Response<'a>> {
+        let via = self.at(Field::Address)?;
+        if bytes.len() != self.text.len() || bytes[..via] != self.text[..via] {
+            return None;
+        }
+        let branch = self.at(Field::Sequence)? + SEQUENCE_DIGITS - BRANCH_BYTES;
+        let call_id = self.at(Field::CallId)?;
+        let cseq = self.at(Field::CSeq)?;
+        Some(Response {
+            status: 200,
+            branch: &bytes[branch..branch + BRANCH_BYTES],
+            call_id: &bytes[call_id..call_id + CALL_ID_BYTES],
+            cseq: decimal(&bytes[cseq..cseq + CSEQ_DIGITS])?,
+            method: bytes.split(|b| *b == b' ').next()?,
+            contacts: 1,
+        })
+    }
+
+    fn at(&self, field: Field) -> Option<usize> {
+        self.places.iter().find(|(f, _)| *f == field).map(|(_, at)| *at)
+    }
+
+    fn request(method: &str, domain: &str, run: u32) -> Template {
+        let mut t = Template { text: Vec::with_capacity(640), places: Vec::new() };
+        t.literal(method);
+        t.literal(" sip:");
+        t.literal(domain);
+        t.literal(" SIP/2.0\r\nVia: SIP/2.0/UDP ");
+        t.place(Field::Address);
+        t.literal(":");
+        t.place(Field::Port);
+        t.literal(";rport;branch=");
+        t.text.extend_from_slice(MAGIC_COOKIE);
+        t.literal(&format!("{run:08x}"));
+        t.place(Field::Sequence);
+        t.literal("\r\nMax-Forwards: 70\r\nFrom: <sip:");
+        t.place(Field::User);
+        t.literal("@");
+        t.literal(domain);
+        t.literal(">;tag=");
+        t.place(Field::Tag);
+        // RFC 3261 11.1: an OPTIONS to the server itself has no user in its To either.
+        t.literal("\r\nTo: <sip:");
+        if method == "REGISTER" {
+            t.place(Field::User);
+            t.literal("@");
+        }
+        t.literal(domain);
+        t.literal(">\r\nCall-ID: ");
+        t.place(Field::CallId);
+        t.literal("\r\nCSeq: ");
+        t.place(Field::CSeq);
+        t.literal(" ");
+        t.literal(method);
+        t.literal("\r\n");
+        t
+    }
+
+    fn phone_headers(&mut self) {
+        self.literal(
+            "User-Agent: Deskphone 785/10.1\r\n\
+             Allow: INVITE, ACK, CANCEL, BYE, OPTIONS, REFER, UPDATE\r\n\
+             Supported: path, outbound, replaces\r\n\
+             Content-Length: 0\r\n\r\n",
+        );
+    }
+
+    fn literal(&mut self, text: &str) {
+        self.text.extend_from_slice(text.as_bytes());
+    }
+
+    fn place(&mut self, field: Field) {
+        self.places.push((field, self.text.len()));
+        self.text.resize(self.text.len() + field.width(), b'0');
+    }
+}
+
+fn put<const N: usize>(buffer: &mut [u8], at: usize, value: &[u8; N]) {
+    buffer[at..at + N].copy_from_slice(value);
+}
+
+fn address_text(address: Ipv4Addr) -> [u8; ADDRESS_BYTES] {
+    let mut text = *b"000.000.000.000";
+    for (i, octet) in address.octets().into_iter().enumerate() {
+        write_decimal(&mut text[4 * i..4 * i + 3], u32::from(octet));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn made(template: &Template, request: &Request, population: &Population) -> String {
+        let mut buffer = template.text().to_vec();
+        // What an earlier request left in the buffer must not show through.
+        let other = Request {
+            ua: UserAgent(999_999_999),
+            address: Ipv4Addr::new(127, 227, 226, 225),
+            port: 65535,
+            sequence: u64::MAX,
+            cseq: 2_147_483_647,
+        };
+        template.patch(&mut buffer, population, &other);
+        template.patch(&mut buffer, population, request);
+        String::from_utf8(buffer).unwrap()
+    }
+
+    #[test]
+    fn a_register_reads_like_a_phone_s() {
+        let population = Population::new(100, 1, 100);
+        let request = Request {
+            ua: UserAgent(42),
+            address: Ipv4Addr::new(127, 100, 101, 142),
+            port: 20001,
+            sequence: 0xabc,
+            cseq: 1_000_000_007,
+        };
+        let text = made(&Template::register("sip.test", 0x1234), &request, &population);
+        let mut id = [0; CALL_ID_BYTES];
+        population.write_call_id(UserAgent(42), &mut id);
+        let id = String::from_utf8(id.to_vec()).unwrap();
+        let mut tag = [0; TAG_BYTES];
+        population.write_tag(UserAgent(42), &mut tag);
+        let tag = String::from_utf8(tag.to_vec()).unwrap();
+        let expected = format!(
+            "REGISTER sip:sip.test SIP/2.0\r\n\
+             Via: SIP/2.0/UDP 127.100.101.142:20001;rport;branch=z9hG4bK00001234000000000abc\r\n\
+             Max-Forwards: 70\r\n\
+             From: <sip:493000000042@sip.test>;tag={tag}\r\n\
+             To: <sip:493000000042@sip.test>\r\n\
+             Call-ID: {id}\r\n\
+             CSeq: 1000000007 REGISTER\r\n\
+             Contact: <sip:493000000042@127.100.101.142:20001;line=1>\r\n\
+             Expires: 3600\r\n\
+             User-Agent: Deskphone 785/10.1\r\n\
+             Allow: INVITE, ACK, CANCEL, BYE, OPTIONS, REFER, UPDATE\r\n\
+             Supported: path, outbound, replaces\r\n\
+             Content-Length: 0\r\n\r\n"
+        );
+        assert_eq!(text, expected);
+        assert!((480..=520).contains(&text.len()), "{} bytes", text.len());
+        // The sizes by which a binding's memory is compared.
+        assert_eq!("sip:493000000042@sip.test".len(), 25);
+        assert_eq!("sip:493000000042@127.100.101.142:20001;line=1".len(), 45);
+        assert_eq!(id.len(), 36);
+    }
+
+    #[test]
+    fn an_options_addresses_the_server() {
+        let population = Population::new(100, 1, 100);
+        let request = Request {
+            ua: UserAgent(7),
+            address: Ipv4Addr::new(127, 100, 100, 107),
+            port: 20000,
+            sequence: 1,
+            cseq: 1_000_000_000,
+        };
+        let text = made(&Template::options("sip.test", 1), &request, &population);
+        assert!(text.starts_with("OPTIONS sip:sip.test SIP/2.0\r\nVia: "), "{text}");
+        assert!(text.contains("\r\nTo: <sip:sip.test>\r\n"), "{text}");
+        assert!(text.contains("\r\nCSeq: 1000000000 OPTIONS\r\n"), "{text}");
+        assert!(!text.contains("Contact"), "{text}");
+        assert!(text.ends_with("\r\nContent-Length: 0\r\n\r\n"), "{text}");
+    }
+}
