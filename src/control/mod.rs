@@ -1,8 +1,13 @@
-//! The control plane: what is outside the call path. It looks at the cores through
+//! The control plane: logs, and health and metrics over HTTP, on threads of its own. It looks at the cores through
 //! [`Observed`] only, and the call path never waits for it.
 
+mod admin;
+mod exposition;
 mod histogram;
+mod http;
+pub mod log;
 mod snapshot;
 
+pub use admin::Admin;
 pub use histogram::Histogram;
 pub use snapshot::{CoreSnapshot, IoCounters, Observed};

@@ -1,0 +1,166 @@
+//! Metrics as text: the names, labels and help by which the world knows what the cores counted. It counts nothing.
+
+mod families;
+#[cfg(test)]
+mod tests;
+
+use super::snapshot::CoreSnapshot;
+use families::{Families, Labels};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::DescriptorEncoder;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::registry::Registry;
+use shards::io::{Class, Reason};
+use std::fmt;
+
+/// The media type of [`render`]'s text.
+pub(in crate::control) const CONTENT_TYPE: &str =
+    "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// The state of a node as `OpenMetrics` text, which Prometheus reads.
+pub(in crate::control) fn render(node: &NodeSnapshot) -> String {
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(node.clone()));
+    let mut text = String::new();
+    // Writing into a String fails only where an encoder does, and then what was written so far would lie.
+    if encode(&mut text, &registry).is_err() { String::new() } else { text }
+}
+
+/// All cores at one time.
+#[derive(Clone, Debug)]
+pub(in crate::control) struct NodeSnapshot {
+    pub(in crate::control) name: String,
+    pub(in crate::control) uptime_seconds: f64,
+    pub(in crate::control) cores: Vec<CoreSnapshot>,
+    /// Seconds since each core's loop last turned.
+    pub(in crate::control) heartbeat_ages: Vec<f64>,
+}
+
+/// A metric with one value a core: name, help, and where the value is.
+type PerCore = (&'static str, &'static str, fn(&CoreSnapshot) -> u64);
+
+const COUNTERS: &[PerCore] = &[
+    ("datagrams_received", "Datagrams read from sockets", |core| core.io.received),
+    ("received_bytes", "Bytes of datagrams read from sockets", |core| core.io.received_bytes),
+    ("datagrams_sent", "Datagrams handed to the kernel", |core| core.io.sent),
+    ("sent_bytes", "Bytes of datagrams handed to the kernel", |core| core.io.sent_bytes),
+    ("truncated", "Datagrams larger than the receive buffer", |core| core.io.truncated),
+    ("send_errors", "Datagrams that the kernel refused to send", |core| core.io.send_errors),
+    ("send_dropped", "Datagrams given up because the send buffer stayed full", |core| {
+        core.io.send_dropped
+    }),
+    ("icmp_errors", "ICMP errors that came back for datagrams sent", |core| core.io.icmp_errors),
+    ("hops_out", "Inputs moved to another core", |core| core.io.hops_out),
+    ("hops_in", "Inputs taken over from another core", |core| core.io.hops_in),
+    ("hops_dropped", "Inputs dropped because the ring to their core was full", |core| {
+        core.io.hops_dropped
+    }),
+    ("turns", "Turns of the core's loop", |core| core.io.turns),
+    ("sleeps", "Times the core went to sleep", |core| core.io.sleeps),
+    ("absorbed", "Inputs that needed no answer", |core| core.shard.absorbed),
+    ("bindings_created", "Bindings made", |core| core.shard.bindings_created),
+    ("bindings_refreshed", "Bindings given a new expiry", |core| core.shard.bindings_refreshed),
+    ("bindings_removed", "Bindings removed by their UA", |core| core.shard.bindings_removed),
+    ("bindings_expired", "Bindings that reached their expiry", |core| core.shard.bindings_expired),
+    (
+        "bindings_replaced",
+        "Bindings that made room for another of their address-of-record",
+        |core| core.shard.bindings_replaced,
+    ),
+    ("location_full", "REGISTER requests refused because the location table was full", |core| {
+        core.shard.location_full
+    }),
+    (
+        "transactions_evicted",
+        "Completed transactions forgotten before Timer J to make room",
+        |core| core.gauges.completed_evicted,
+    ),
+];
+
+const GAUGES: &[PerCore] = &[
+    ("bindings", "Bindings held", |core| core.gauges.bindings as u64),
+    ("aors", "Addresses-of-record with at least one binding", |core| core.gauges.aors as u64),
+    ("arena_used_bytes", "Bytes of strings of bindings in use", |core| {
+        core.gauges.arena_used_bytes as u64
+    }),
+    ("arena_bytes", "Bytes reserved for strings of bindings", |core| {
+        core.gauges.arena_bytes as u64
+    }),
+];
+
+impl Collector for NodeSnapshot {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let mut families = Families { encoder, cores: &self.cores };
+        families.info(&self.name)?;
+        let uptime = [(Labels(Vec::new()), self.uptime_seconds)];
+        families.seconds("uptime_seconds", "Time since the node started", &uptime)?;
+        for (name, help, value) in COUNTERS {
+            families.counter(name, help, |core, add| add(&[], value(core)))?;
+        }
+        for (name, help, value) in GAUGES {
+            families.gauge(name, help, |core, add| add(&[], value(core)))?;
+        }
+        families.counter("inputs", "Inputs handled, by class", |core, add| {
+            for class in Class::ALL {
+                add(&[("class", class.label())], core.shard.inputs[class.index()])?;
+            }
+            Ok(())
+        })?;
+        families.counter(
+            "verdicts",
+            "What became of the inputs; they sum up to the inputs",
+            |core, add| {
+                let (accepted, refused) = answered(core);
+                let dropped = core.shard.dropped.iter().sum();
+                add(&[("verdict", "replied")], accepted)?;
+                add(&[("verdict", "refused")], refused)?;
+                add(&[("verdict", "hopped")], core.shard.hopped)?;
+                add(&[("verdict", "absorbed")], core.shard.absorbed)?;
+                add(&[("verdict", "dropped")], dropped)
+            },
+        )?;
+        families.counter("responses", "Final responses sent, by status code", |core, add| {
+            for (status, count) in core.shard.responses() {
+                add(&[("code", &status.to_string())], count)?;
+            }
+            Ok(())
+        })?;
+        families.counter(
+            "dropped",
+            "Inputs dropped without an answer, by reason",
+            |core, add| {
+                for reason in Reason::ALL {
+                    add(&[("reason", reason.label())], core.shard.dropped[reason.index()])?;
+                }
+                Ok(())
+            },
+        )?;
+        let overflow = "Datagrams that the kernel dropped because a socket was full, by socket";
+        families.counter("kernel_overflow", overflow, |core, add| {
+            add(&[("socket", "register")], core.io.overflowed_register)?;
+            add(&[("socket", "rest")], core.io.overflowed_rest)
+        })?;
+        let ages: Vec<(Labels, f64)> = (0..)
+            .zip(&self.heartbeat_ages)
+            .map(|(core, &age)| (Labels::of(core, &[]), age))
+            .collect();
+        families.seconds(
+            "heartbeat_age_seconds",
+            "Time since the core's loop last turned",
+            &ages,
+        )?;
+        let service = "Time to handle an input, by class";
+        families
+            .histogram("service_seconds", service, |core, class| &core.service[class.index()])?;
+        let age = "Time that an input waited in the kernel before it was read, by class";
+        families.histogram("queue_age_seconds", age, |core, class| &core.age[class.index()])
+    }
+}
+
+/// Final responses of success, and the others.
+fn answered(core: &CoreSnapshot) -> (u64, u64) {
+    core.shard.responses().fold((0, 0), |(accepted, refused), (status, count)| match status {
+        ..300 => (accepted + count, refused),
+        300.. => (accepted, refused + count),
+    })
+}
