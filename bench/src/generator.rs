@@ -20,6 +20,9 @@ use crate::watch::{self, Processes};
 /// Requests that leave at most before answers are read again.
 const ROUND_MAX: u64 = 256;
 
+/// How long duplicates are waited for after the last answer.
+const STRAGGLERS_NS: u64 = 20_000_000;
+
 /// The first CSeq of all: ten digits, so that a message keeps its length for a billion laps.
 pub(crate) const CSEQ_MIN: u32 = 1_000_000_000;
 
@@ -326,15 +329,21 @@ impl Run<'_> {
         Ok(received)
     }
 
-    /// Counts what still arrives after the last request was settled: duplicates and late answers.
+    /// Counts what still arrives after the last request was settled: duplicates, and for as long
+    /// as the timeout the late answers to what was given up.
     fn read_stragglers(&mut self, ports: &[Port], receive: &mut ReceiveBatch) -> io::Result<()> {
-        let until_ns = self.now_ns() + 20_000_000;
-        while self.now_ns() < until_ns {
+        let start_ns = self.now_ns();
+        let timeout_ns = nanoseconds(self.plan.timeout);
+        loop {
+            let wait_ns =
+                if self.counts.late < self.counts.lost { timeout_ns } else { STRAGGLERS_NS };
             if self.receive_all(ports, receive)? == 0 {
+                if self.now_ns() >= start_ns + wait_ns {
+                    return Ok(());
+                }
                 std::thread::sleep(Duration::from_millis(1));
             }
         }
-        Ok(())
     }
 
     /// Checks one datagram and counts it in exactly one place.
