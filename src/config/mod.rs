@@ -2,19 +2,24 @@
 //! touches nothing else.
 //!
 //! It goes in three steps. The file is *raw*: a TOML tree with spans. [`Config`] is typed, complete and always valid,
-//! and either it exists or every problem of the file is told. Limits in bytes are derived from it.
+//! and either it exists or every problem of the file is told. [`Limits`] in bytes are derived from it.
 
 mod domain;
+mod limits;
 mod machine;
 mod problem;
 mod reader;
+mod secret;
 mod sections;
+mod settings;
 #[cfg(test)]
 mod tests;
 
 pub use domain::{Domain, HostPort};
+pub use limits::{Limits, mebibytes};
 pub use machine::Machine;
 pub use problem::{Problem, Problems};
+pub use secret::{Secret, secret};
 
 use shards::registrar::{UnsupportedPath, WhenFull};
 use std::fmt;
@@ -137,6 +142,9 @@ pub enum Auth {
 pub struct Location {
     /// The most bindings on this node, all cores together; 1,000,000 by default. Their memory is reserved at the start.
     pub max_bindings: u32,
+    /// Bytes reserved for the strings of a binding (contact, parameters, Path, Call-ID, address-of-record) in the mean;
+    /// 384 by default.
+    pub binding_bytes: u32,
 }
 
 /// How large messages may be and what is remembered of them. A message beyond gets an error response, or is dropped and
@@ -226,7 +234,7 @@ impl Config {
                 unsupported_path: UnsupportedPath::Reject,
             },
             auth: Auth::None,
-            location: Location { max_bindings: 1_000_000 },
+            location: Location { max_bindings: 1_000_000, binding_bytes: 384 },
             limits: MessageLimits {
                 message_bytes: 65_507,
                 headers: 256,

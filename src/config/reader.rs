@@ -48,8 +48,8 @@ impl<'a, 't> Section<'a, 't> {
         self.problems.borrow_mut().add(field.offset, field.key.clone(), message);
     }
 
-    /// Notes that a key is absent from this table, or empty in it.
-    pub(super) fn missing(&self, key: &str, message: &str) {
+    /// Notes a problem with a key that is absent or whose value was not kept.
+    pub(super) fn problem_of(&self, key: &str, message: &str) {
         let offset = self
             .table
             .and_then(|table| table.get_key_value(key))
@@ -60,7 +60,7 @@ impl<'a, 't> Section<'a, 't> {
     /// Notes a problem where a key is absent.
     pub(super) fn require(&self, key: &str, expected: &str) {
         if self.table.is_some_and(|table| !table.contains_key(key)) {
-            self.missing(key, &format!("is missing, expected {expected}"));
+            self.problem_of(key, &format!("is missing, expected {expected}"));
         }
     }
 

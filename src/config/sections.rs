@@ -1,5 +1,6 @@
 //! From the TOML tree to a [`Config`]: which keys each table has, and what has to hold between them.
 
+use super::limits::{ARENA_BYTES_MAX, bindings_per_core};
 use super::problem::{Collector, Problems, suggestion};
 use super::reader::{Field, Section};
 use super::{
@@ -46,6 +47,7 @@ pub(super) fn parse(file: &Path, text: &str, machine: &Machine) -> Result<Config
 
 fn document(mut root: Section<'_, '_>, file: &Path, machine: &Machine) -> Config {
     let defaults = Config::defaults(machine);
+    let mut location_section = root.table("location");
     let config = Config {
         source: Source::File(file.to_owned()),
         node: node(root.table("node"), file, machine, defaults.node),
@@ -53,10 +55,20 @@ fn document(mut root: Section<'_, '_>, file: &Path, machine: &Machine) -> Config
         domains: domains(root.table("domains")),
         registrar: registrar(root.table("registrar"), &defaults.registrar),
         auth: auth(root.table("auth")),
-        location: location(root.table("location"), &defaults.location),
+        location: location(&mut location_section, &defaults.location),
         limits: limits(root.table("limits"), &defaults.limits),
         admin: admin(root.table("admin")),
     };
+    let strings_bytes =
+        u64::from(bindings_per_core(&config)) * u64::from(config.location.binding_bytes);
+    if strings_bytes > ARENA_BYTES_MAX as u64 {
+        let gibibytes = strings_bytes >> 30;
+        let message = format!(
+            "would take {gibibytes} GiB of strings a core, expected no more than 31: fewer bindings or more CPUs"
+        );
+        location_section.problem_of("max_bindings", &message);
+    }
+    location_section.finish();
     root.finish();
     config
 }
@@ -198,7 +210,7 @@ fn domains(mut section: Section<'_, '_>) -> Domains {
         section.problem(&field, "`*` already means any domain, expected it alone or not at all");
     }
     if listed.as_ref().is_some_and(Vec::is_empty) {
-        section.missing("local", "is empty, expected at least one domain, or \"*\" for any");
+        section.problem_of("local", "is empty, expected at least one domain, or \"*\" for any");
     }
     named.sort_unstable();
     let local = if named.is_empty() { LocalDomains::Any } else { LocalDomains::Named(named) };
@@ -325,14 +337,17 @@ fn auth(mut section: Section<'_, '_>) -> Auth {
     Auth::None
 }
 
-fn location(mut section: Section<'_, '_>, default: &Location) -> Location {
-    let max_bindings = section.number("max_bindings", 1..=200_000_000u32, "bindings");
+fn location(section: &mut Section<'_, '_>, default: &Location) -> Location {
+    let max_bindings = section.number("max_bindings", 1..=80_000_000u32, "bindings");
+    let binding_bytes = section.number("binding_bytes", 128..=4096u32, "bytes");
     if let Some(field) = section.string("path", "a folder") {
         let message = "bindings are not kept on disk by this version yet, expected no path: they live in memory only";
         section.problem(&field, message);
     }
-    section.finish();
-    Location { max_bindings: max_bindings.map_or(default.max_bindings, |field| field.value) }
+    Location {
+        max_bindings: max_bindings.map_or(default.max_bindings, |field| field.value),
+        binding_bytes: binding_bytes.map_or(default.binding_bytes, |field| field.value),
+    }
 }
 
 fn limits(mut section: Section<'_, '_>, default: &MessageLimits) -> MessageLimits {

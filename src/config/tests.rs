@@ -57,6 +57,7 @@ fn every_key_arrives_where_it_belongs() {
         subscribers = "subscribers.csv"
         [location]
         max_bindings = 50_000
+        binding_bytes = 256
         [limits]
         message_bytes = 8192
         headers = 64
@@ -100,7 +101,7 @@ fn every_key_arrives_where_it_belongs() {
                 unsupported_path: UnsupportedPath::Store,
             },
             auth: Auth::None,
-            location: Location { max_bindings: 50_000 },
+            location: Location { max_bindings: 50_000, binding_bytes: 256 },
             limits: MessageLimits {
                 message_bytes: 8192,
                 headers: 64,
@@ -199,6 +200,16 @@ fn times_out_of_order_are_told_once() {
         told("[registrar]\nmin_expires = 100\nmax_expires = 20\n"),
         "seawall.toml:2: registrar.min_expires: 100 is more than registrar.max_expires = 20, expected no more than that"
     );
+}
+
+#[test]
+fn more_strings_than_a_core_can_hold_are_refused() {
+    assert_eq!(
+        told("[node]\ncpus = [0]\n[location]\nbinding_bytes = 4096\nmax_bindings = 80_000_000\n"),
+        "seawall.toml:5: location.max_bindings: would take 305 GiB of strings a core, expected no more than 31: fewer \
+         bindings or more CPUs"
+    );
+    parse("[node]\ncpus = [0]\n[location]\nmax_bindings = 80_000_000\n").unwrap();
 }
 
 #[test]

@@ -1,0 +1,237 @@
+//! From a configuration to bytes: how much each core may hold, derived in sums that are printed. It reserves nothing.
+
+use super::Config;
+use shards::io::Outbox;
+use shards::store::{Arena, Table, Wheel};
+use std::fmt;
+
+/// Datagrams read and sent with one system call.
+const BATCH: usize = 64;
+/// Replies that wait for the kernel: four batches, of typical replies.
+const OUTBOX_MESSAGES: usize = 4 * BATCH;
+const OUTBOX_BYTES: usize = 512 * 1024;
+/// For all rings towards a core together, and for one of them.
+const RINGS_BYTES: usize = 16 << 20;
+const RING_BYTES_MAX: usize = 1 << 20;
+/// Two of the largest messages: one may be read while the next is written.
+const RING_BYTES_MIN: usize = 128 << 10;
+/// The mean length at which a ring's places and bytes are spent together.
+const HOP_BYTES: usize = 512;
+/// What the kernel queues for a socket: 6,000 typical datagrams, or 20 ms at 300,000/s.
+const SOCKET_BYTES: usize = 8 << 20;
+/// A socket for REGISTER and one for everything else.
+const SOCKETS_PER_LISTENER: usize = 2;
+/// An address-of-record and a binding in their slabs, rounded up.
+const AOR_BYTES: usize = 24;
+const BINDING_BYTES: usize = 48;
+/// The most an arena may be, less than [`Arena`]'s 32 GiB; more is an error of the configuration.
+pub(super) const ARENA_BYTES_MAX: usize = (32 << 30) - (1 << 20);
+
+/// What each core may hold, and what the node needs in all. Every core has the same.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// How many cores there are.
+    pub cores: u16,
+    /// What a shard may hold.
+    pub shard: shards::shard::Limits,
+    /// Datagrams read and sent with one system call.
+    pub batch: usize,
+    /// Entries of a core's [`Outbox`].
+    pub outbox_messages: usize,
+    /// Bytes of a core's [`Outbox`].
+    pub outbox_bytes: usize,
+    /// Datagrams in the ring between two cores, one for each direction.
+    pub ring_hops: usize,
+    /// Bytes of datagrams in such a ring.
+    pub ring_bytes: usize,
+    /// What the kernel may queue for a socket (`SO_RCVBUF`), in bytes.
+    pub socket_bytes: usize,
+    rows: Vec<Row>,
+}
+
+/// A line of the table: what, how many bytes a core, and how that comes.
+#[derive(Clone, Debug)]
+struct Row {
+    what: &'static str,
+    bytes: usize,
+    sum: String,
+}
+
+impl Limits {
+    /// Derives the limits of a configuration.
+    #[must_use]
+    pub fn derive(config: &Config) -> Self {
+        let cores = config.node.cpus.len();
+        let bindings = bindings_per_core(config);
+        let string_bytes = config.location.binding_bytes as usize;
+        let arena_bytes = bindings as usize * string_bytes;
+        let message_bytes = config.limits.message_bytes as usize;
+        let completed_bytes = usize::try_from(config.limits.completed_bytes).unwrap_or(usize::MAX);
+        let outbox_bytes = OUTBOX_BYTES.max(Outbox::MESSAGE_BYTES_MAX * Outbox::FAN_OUT_MAX);
+        let others = cores - 1;
+        let ring_bytes = (RINGS_BYTES / others.max(1)).clamp(RING_BYTES_MIN, RING_BYTES_MAX);
+        let sockets = config.listeners.len() * SOCKETS_PER_LISTENER;
+
+        let count = bindings as usize;
+        let index_bytes = Table::bytes(bindings) + Wheel::bytes(bindings);
+        let rows = vec![
+            Row {
+                what: "bindings",
+                bytes: count * (AOR_BYTES + BINDING_BYTES) + index_bytes,
+                sum: format!(
+                    "{} x ({AOR_BYTES} address-of-record + {BINDING_BYTES} binding + 10 index + 12 timer)",
+                    thousands(count)
+                ),
+            },
+            Row {
+                what: "strings of bindings",
+                bytes: Arena::bytes(arena_bytes),
+                sum: format!("{} x {string_bytes}, location.binding_bytes", thousands(count)),
+            },
+            Row {
+                what: "completed transactions",
+                bytes: completed_bytes,
+                sum: "limits.completed_bytes".to_owned(),
+            },
+            Row {
+                what: "receive buffers",
+                bytes: BATCH * message_bytes,
+                sum: format!("{BATCH} x {}, limits.message_bytes", thousands(message_bytes)),
+            },
+            Row { what: "outbox", bytes: outbox_bytes, sum: format!("{OUTBOX_MESSAGES} messages") },
+            Row {
+                what: "rings",
+                bytes: others * ring_bytes,
+                sum: format!("{others} x {}, one from each other core", thousands(ring_bytes)),
+            },
+            Row {
+                what: "sockets, in the kernel",
+                bytes: sockets * SOCKET_BYTES,
+                sum: format!("{sockets} x {}", thousands(SOCKET_BYTES)),
+            },
+        ];
+        Limits {
+            cores: u16::try_from(cores).expect("CPU numbers fit, so does their count"),
+            shard: shards::shard::Limits {
+                message_bytes,
+                header_lines: usize::from(config.limits.headers),
+                contacts: usize::from(config.limits.contacts),
+                bindings: count,
+                arena_bytes,
+                completed_bytes,
+            },
+            batch: BATCH,
+            outbox_messages: OUTBOX_MESSAGES,
+            outbox_bytes,
+            ring_hops: ring_bytes / HOP_BYTES,
+            ring_bytes,
+            socket_bytes: SOCKET_BYTES,
+            rows,
+        }
+    }
+
+    /// Bytes that the node reserves, all cores together. Pages are only occupied once they are used.
+    #[must_use]
+    pub fn total_bytes(&self) -> usize {
+        self.bytes_per_core() * usize::from(self.cores)
+    }
+
+    fn bytes_per_core(&self) -> usize {
+        self.rows.iter().map(|row| row.bytes).sum()
+    }
+}
+
+/// A core's share of the bindings. Addresses-of-record are spread by a keyed hash, so the shares differ: with `n` bindings
+/// in groups of at most `max_contacts` on one of many cores the standard deviation is at most `sqrt(mean * max_contacts)`,
+/// and a share beyond the mean and six of them is a matter of one start in a thousand million.
+pub(super) fn bindings_per_core(config: &Config) -> u32 {
+    let cores = config.node.cpus.len() as u64;
+    let all = u64::from(config.location.max_bindings);
+    let mean = all.div_ceil(cores);
+    let deviation = (mean * u64::from(config.registrar.max_contacts)).isqrt() + 1;
+    let share = all.min(mean + 6 * deviation);
+    u32::try_from(share).expect("no more than max_bindings, which fits")
+}
+
+impl fmt::Display for Limits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let cores = usize::from(self.cores);
+        let on = if cores == 1 { "on 1 core".to_owned() } else { format!("on {cores} cores") };
+        writeln!(f, "{:22} {:>12} {on:>14}   a core is", "memory reserved", "a core")?;
+        for row in &self.rows {
+            let (one, all) = (mebibytes(row.bytes), mebibytes(row.bytes * cores));
+            writeln!(f, "{:22} {one:>12} {all:>14}   {}", row.what, row.sum)?;
+        }
+        let (one, all) = (mebibytes(self.bytes_per_core()), mebibytes(self.total_bytes()));
+        write!(f, "{:22} {one:>12} {all:>14}   occupied only as it is used", "total")
+    }
+}
+
+/// Bytes in MiB with one decimal.
+#[must_use]
+pub fn mebibytes(bytes: usize) -> String {
+    let tenths = (bytes * 10 + (1 << 19)) >> 20;
+    format!("{}.{} MiB", thousands(tenths / 10), tenths % 10)
+}
+
+fn thousands(number: usize) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Machine;
+
+    fn config(cores: usize) -> Config {
+        Config::builtin(&Machine { cpus: (0..cores).collect(), hostname: "edge7".to_owned() })
+    }
+
+    #[test]
+    fn one_core_has_all_bindings_and_many_have_a_margin() {
+        assert_eq!(bindings_per_core(&config(1)), 1_000_000);
+        // 500,000 + 6 * 2,237.
+        assert_eq!(bindings_per_core(&config(2)), 513_422);
+        let mut few = config(64);
+        few.location.max_bindings = 10;
+        assert_eq!(bindings_per_core(&few), 10);
+    }
+
+    /// Deals addresses-of-record, each with all the contacts it may have, to 16 cores by a hash, and looks at the fullest.
+    #[test]
+    fn no_core_gets_more_than_its_share() {
+        let mut config = config(16);
+        config.location.max_bindings = 100_000;
+        let contacts = u32::from(config.registrar.max_contacts);
+        let share = bindings_per_core(&config);
+        for seed in 0..20u64 {
+            let mut held = [0u32; 16];
+            for aor in 0..u64::from(config.location.max_bindings / contacts) {
+                // splitmix64.
+                let mut hash = (seed << 32 | aor).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+                hash = (hash ^ hash >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+                hash = (hash ^ hash >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+                let core = usize::try_from((hash ^ hash >> 31) % 16).unwrap();
+                held[core] += contacts;
+            }
+            let fullest = held.into_iter().max().unwrap();
+            assert!(fullest <= share, "{fullest} of {share}");
+        }
+    }
+
+    #[test]
+    fn the_table_adds_up() {
+        insta::assert_snapshot!("limits_of_two_cores", Limits::derive(&config(2)).to_string());
+        let limits = Limits::derive(&config(64));
+        assert_eq!(limits.total_bytes(), 64 * limits.bytes_per_core());
+        assert!(limits.ring_bytes >= 2 * (limits.shard.message_bytes - 28));
+    }
+}
