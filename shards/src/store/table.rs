@@ -1,7 +1,7 @@
 //! A hash index from keys that live elsewhere to 32-bit ids. It never sees a key, never moves more than one run of
 //! neighbours and never stops to reorganise itself.
 //!
-//! Design: linear probing in one array of 8-byte slots, a tag (the hash's upper 32 bits) and an id. The home of an
+//! Design: linear probing in one array of 8-byte slots, a tag (the hash's lower 32 bits) and an id. The home of an
 //! entry is `tag * homes >> 32`, so the array may have any size; homes rise with the tags, so keeping each run sorted
 //! by tag *is* Robin Hood probing, and a look-up of what is absent ends as early as one of what is present. A removal
 //! shifts the rest of its run back by one: there are no tombstones. All 32 bits of the tag are compared before the
@@ -180,9 +180,12 @@ const fn slots(capacity: u32) -> usize {
 }
 
 #[inline]
-#[allow(clippy::cast_possible_truncation, reason = "the upper half")]
+#[allow(
+    clippy::cast_possible_truncation,
+    reason = "the lower half: the upper one chose the core, so it is much the same here"
+)]
 fn tag(hash: u64) -> u32 {
-    ((hash >> 32) as u32).max(1)
+    (hash as u32).max(1)
 }
 
 #[inline]
@@ -214,9 +217,9 @@ mod tests {
     fn hash() -> impl Strategy<Value = u64> {
         prop_oneof![
             any::<u64>(),
-            (0..8_u64).prop_map(|high| high << 61),
+            (0..8_u64).prop_map(|high| high << 29),
             0..4_u64,
-            (0..4_u64).prop_map(|low| !low << 31)
+            (0..4_u64).prop_map(|low| !low)
         ]
     }
 
@@ -273,7 +276,7 @@ mod tests {
     #[test]
     fn only_entries_with_the_same_tag_are_compared() {
         let mut table = Table::new(1000);
-        let hash = |id: u32| u64::from(id).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let hash = |id: u32| u64::from(id).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
         for id in 0..1000 {
             table.insert(hash(id), id).unwrap();
         }
@@ -294,16 +297,16 @@ mod tests {
         let mut table = Table::new(100_000);
         let mut inserted = 0;
         // All with the last home: no more fit than its slot and those behind it, and one stays empty.
-        while table.insert(1 << 32, inserted).is_ok() {
+        while table.insert(1, inserted).is_ok() {
             inserted += 1;
         }
         assert_eq!(u64::from(inserted), SPILL_SLOTS + 1);
         table.check();
-        assert_eq!(table.find(1 << 32, |id| id == inserted - 1), Some(inserted - 1));
-        assert_eq!(table.find(1 << 33, |_| true), None);
+        assert_eq!(table.find(1, |id| id == inserted - 1), Some(inserted - 1));
+        assert_eq!(table.find(2, |_| true), None);
         table.insert(u64::MAX, 7).unwrap();
         for id in 0..inserted {
-            assert_eq!(table.remove(1 << 32, |candidate| candidate == id), Some(id));
+            assert_eq!(table.remove(1, |candidate| candidate == id), Some(id));
         }
         table.check();
         assert_eq!(table.len(), 1);
