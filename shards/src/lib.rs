@@ -14,3 +14,4 @@ pub mod location;
 pub mod registrar;
 pub mod shard;
 pub mod store;
+pub mod transaction;
