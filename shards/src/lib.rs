@@ -15,3 +15,4 @@ pub mod registrar;
 pub mod shard;
 pub mod store;
 pub mod transaction;
+pub mod wire;

@@ -1,0 +1,117 @@
+//! Contact values with the parameters a registrar acts on. It does not decide what a registration means.
+
+use super::address::{self, Address};
+use super::cursor::Cursor;
+use super::header::HeaderId;
+use super::list::Values;
+use super::malformed::Malformed;
+use super::message::Message;
+use super::number;
+use super::scan::{self, Text};
+
+/// One value of Contact.
+#[derive(Clone, Copy, Debug)]
+pub enum Contact<'m> {
+    /// `*`
+    Star,
+    /// An address.
+    Address(ContactAddress<'m>),
+}
+
+/// A Contact address and its parameters.
+#[derive(Clone, Copy, Debug)]
+pub struct ContactAddress<'m> {
+    /// The URI without brackets, with the display name and all parameters as they came.
+    pub address: Address<'m>,
+    /// `q` in thousandths.
+    pub q: Option<u16>,
+    /// `expires` in seconds: saturated, and 3600 where it is no number.
+    pub expires: Option<u32>,
+    /// `+sip.instance` (RFC 5626 4.1): what stands between its quotes, escapes as they came.
+    pub instance: Option<&'m [u8]>,
+    /// `reg-id` (RFC 5626 4.2), above 0.
+    pub reg_id: Option<u32>,
+}
+
+/// The values of Contact, over all its lines. It stops behind its first error.
+#[derive(Clone, Debug)]
+pub struct Contacts<'m> {
+    bytes: &'m [u8],
+    values: Values<'m>,
+}
+
+impl<'m> Contacts<'m> {
+    #[inline]
+    pub(super) fn new(message: &Message<'m>) -> Self {
+        let values = Values::new(message, HeaderId::Contact, "Bad Contact");
+        Contacts { bytes: message.bytes, values }
+    }
+}
+
+impl<'m> Iterator for Contacts<'m> {
+    type Item = Result<Contact<'m>, Malformed>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        let bytes = self.bytes;
+        self.values.next_with(|cursor| {
+            // A token may begin with a star too: a display name does not make it a wildcard.
+            if cursor.byte() == Some(b'*') && is_alone(cursor) {
+                cursor.at += 1;
+                return Ok(Contact::Star);
+            }
+            address(bytes, cursor).map(Contact::Address)
+        })
+    }
+}
+
+/// Whether the byte here is followed by the end or a comma.
+fn is_alone(cursor: &Cursor<'_>) -> bool {
+    let mut behind = *cursor;
+    behind.at += 1;
+    behind.lws();
+    matches!(behind.byte(), None | Some(b','))
+}
+
+#[inline]
+fn address<'m>(bytes: &'m [u8], cursor: &mut Cursor<'m>) -> Result<ContactAddress<'m>, Malformed> {
+    const Q: Text = Text::new("q");
+    const EXPIRES: Text = Text::new("expires");
+    const SIP_INSTANCE: [Text; 2] = [Text::new("+sip.ins"), Text::new("tance")];
+    const REG_ID: Text = Text::new("reg-id");
+    let (mut q, mut expires, mut instance, mut reg_id) = (None, None, None, None);
+    let spans = address::take(cursor, |cursor, param| {
+        let name = usize::from(param.name.start);
+        let word = scan::word(bytes, name);
+        let value = param.value.map(|value| value.of(bytes));
+        // Twice the same parameter: which one is meant?
+        let twice = match param.name.end - param.name.start {
+            1 if Q.begins(word) => {
+                let Some(thousandths) = value.and_then(number::q_thousandths) else {
+                    return Err(cursor.fail());
+                };
+                q.replace(thousandths).is_some()
+            }
+            7 if EXPIRES.begins(word) => {
+                expires.replace(number::lifetime_secs(value.unwrap_or_default())).is_some()
+            }
+            13 if SIP_INSTANCE[0].begins(word)
+                && SIP_INSTANCE[1].begins(scan::word(bytes, name + 8)) =>
+            {
+                // RFC 5626 10: "+sip.instance" EQUAL DQUOTE "<" instance-val ">" DQUOTE
+                let Some([b'"', inner @ .., b'"']) = value else { return Err(cursor.fail()) };
+                instance.replace(inner).is_some()
+            }
+            6 if REG_ID.begins(word) => {
+                // RFC 5626 10: 1*DIGIT; 4.2: from 1 to 2^31 - 1.
+                match value.and_then(number::decimal) {
+                    Some(id @ 1..=0x7FFF_FFFF) => reg_id.replace(id).is_some(),
+                    Some(_) | None => return Err(cursor.fail()),
+                }
+            }
+            _ => false,
+        };
+        if twice { Err(cursor.fail()) } else { Ok(()) }
+    })?;
+    Ok(ContactAddress { address: spans.of(bytes), q, expires, instance, reg_id })
+}

@@ -1,0 +1,255 @@
+//! Header names: which line is which, in full and compact form and any case. It knows nothing of values.
+
+use super::scan::{self, TOKEN, Text};
+
+/// Declares the known headers: variant, whether it may stand in a message once only, name, compact form.
+macro_rules! headers {
+    ($($(#[$doc:meta])* $variant:ident $times:ident $name:literal $(| $compact:literal)?,)*) => {
+        /// A header, as far as Seawall has business with it.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[repr(u8)]
+        pub enum HeaderId {
+            $($(#[$doc])* $variant,)*
+            /// Any other one: carried, never read.
+            #[default]
+            Other,
+        }
+
+        impl HeaderId {
+            /// How many known headers there are.
+            pub const COUNT: usize = HeaderId::Other as usize;
+
+            /// Whether a second line of this header makes the message ambiguous.
+            #[inline]
+            pub(super) const fn is_single(self) -> bool {
+                const SINGLE: u32 = 0 $(| (headers!(@$times) << HeaderId::$variant as u32))*;
+                SINGLE >> self as u32 & 1 == 1
+            }
+
+            /// Whether a response carries the request's lines of this header.
+            // RFC 3261 8.2.6.2.
+            #[inline]
+            pub(super) const fn is_copied(self) -> bool {
+                matches!(
+                    self,
+                    HeaderId::Via | HeaderId::From | HeaderId::To | HeaderId::CallId | HeaderId::CSeq
+                )
+            }
+
+            /// The name in full and in the case of RFC 3261, for messages we write; empty for `Other`.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(HeaderId::$variant => $name,)*
+                    HeaderId::Other => "",
+                }
+            }
+
+            /// The header that a name means.
+            #[must_use]
+            pub fn named(name: &[u8]) -> HeaderId {
+                if let [letter] = name {
+                    return match letter.to_ascii_lowercase() {
+                        $($($compact => HeaderId::$variant,)?)*
+                        _ => HeaderId::Other,
+                    };
+                }
+                $(if name.eq_ignore_ascii_case($name.as_bytes()) {
+                    return HeaderId::$variant;
+                })*
+                HeaderId::Other
+            }
+        }
+    };
+    (@once) => { 1 };
+    (@any) => { 0 };
+}
+
+headers! {
+    /// RFC 3261 20.42.
+    Via any "Via" | b'v',
+    /// RFC 3261 20.20.
+    From once "From" | b'f',
+    /// RFC 3261 20.39.
+    To once "To" | b't',
+    /// RFC 3261 20.8.
+    CallId once "Call-ID" | b'i',
+    /// RFC 3261 20.16.
+    CSeq once "CSeq",
+    /// RFC 3261 20.22.
+    MaxForwards once "Max-Forwards",
+    /// RFC 3261 20.14.
+    ContentLength once "Content-Length" | b'l',
+    /// RFC 3261 20.10.
+    Contact any "Contact" | b'm',
+    /// RFC 3261 20.19.
+    Expires once "Expires",
+    /// RFC 3261 20.34.
+    Route any "Route",
+    /// RFC 3261 20.30.
+    RecordRoute any "Record-Route",
+    /// RFC 3327 4.
+    Path any "Path",
+    /// RFC 3261 20.32.
+    Require any "Require",
+    /// RFC 3261 20.29.
+    ProxyRequire any "Proxy-Require",
+    /// RFC 3261 20.37.
+    Supported any "Supported" | b'k',
+    /// RFC 3261 20.7.
+    Authorization any "Authorization",
+    /// RFC 3261 20.28.
+    ProxyAuthorization any "Proxy-Authorization",
+    /// RFC 3261 20.15.
+    ContentType once "Content-Type" | b'c',
+    /// RFC 6665 8.2.1.
+    Event once "Event" | b'o',
+    /// RFC 3261 20.5.
+    Allow any "Allow",
+    /// RFC 3261 20.41.
+    UserAgent any "User-Agent",
+}
+
+/// The header whose line starts at `start`, and where its colon is; `None` where no name and colon stand there. The
+/// line ends at `end`.
+#[inline]
+pub(super) fn read(bytes: &[u8], start: usize, end: usize) -> Option<(HeaderId, usize)> {
+    match common(bytes, start) {
+        Some((id, colon)) if colon < end => Some((id, colon)),
+        Some(_) | None => any(bytes, start, end),
+    }
+}
+
+/// Names in full with the colon directly behind them: what nearly every line in the field looks like.
+#[inline]
+fn common(bytes: &[u8], start: usize) -> Option<(HeaderId, usize)> {
+    macro_rules! text {
+        ($text:literal) => {{
+            const TEXT: Text = Text::new($text);
+            TEXT
+        }};
+    }
+    let word = scan::word(bytes, start);
+    let next = || scan::word(bytes, start + 8);
+    #[allow(clippy::cast_possible_truncation, reason = "the first byte is wanted")]
+    let first = word as u8 | 0x20;
+    let (id, length) = match first {
+        b'v' if text!("via:").begins(word) => (HeaderId::Via, 3),
+        b'f' if text!("from:").begins(word) => (HeaderId::From, 4),
+        b't' if text!("to:").begins(word) => (HeaderId::To, 2),
+        b'c' if text!("call-id:").begins(word) => (HeaderId::CallId, 7),
+        b'c' if text!("cseq:").begins(word) => (HeaderId::CSeq, 4),
+        b'c' if text!("contact:").begins(word) => (HeaderId::Contact, 7),
+        b'c' if text!("content-").begins(word) => {
+            if text!("length:").begins(next()) {
+                (HeaderId::ContentLength, 14)
+            } else if text!("type:").begins(next()) {
+                (HeaderId::ContentType, 12)
+            } else {
+                return None;
+            }
+        }
+        b'm' if text!("max-forw").begins(word) && text!("ards:").begins(next()) => {
+            (HeaderId::MaxForwards, 12)
+        }
+        b'e' if text!("expires:").begins(word) => (HeaderId::Expires, 7),
+        b'u' if text!("user-age").begins(word) && text!("nt:").begins(next()) => {
+            (HeaderId::UserAgent, 10)
+        }
+        b'a' if text!("allow:").begins(word) => (HeaderId::Allow, 5),
+        b'a' if text!("authoriz").begins(word) && text!("ation:").begins(next()) => {
+            (HeaderId::Authorization, 13)
+        }
+        b's' if text!("supporte").begins(word) && text!("d:").begins(next()) => {
+            (HeaderId::Supported, 9)
+        }
+        b'r' if text!("route:").begins(word) => (HeaderId::Route, 5),
+        b'r' if text!("record-r").begins(word) && text!("oute:").begins(next()) => {
+            (HeaderId::RecordRoute, 12)
+        }
+        _ => return None,
+    };
+    Some((id, start + length))
+}
+
+/// RFC 3261 7.3.1 and 25.1: a token, white space, a colon. (The white space may be a fold.)
+fn any(bytes: &[u8], start: usize, end: usize) -> Option<(HeaderId, usize)> {
+    let name_end = scan::run(bytes, start, TOKEN);
+    if name_end == start || name_end >= end {
+        return None;
+    }
+    // RFC 3261 25.1: HCOLON = *( SP / HTAB ) ":" SWS
+    let mut colon = name_end;
+    while colon < end && matches!(bytes[colon], b' ' | b'\t') {
+        colon += 1;
+    }
+    if colon >= end || bytes[colon] != b':' {
+        return None;
+    }
+    Some((HeaderId::named(&bytes[start..name_end]), colon))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::format;
+
+    #[test]
+    fn every_name_in_every_form() {
+        for (name, id) in [
+            ("Via", HeaderId::Via),
+            ("v", HeaderId::Via),
+            ("From", HeaderId::From),
+            ("f", HeaderId::From),
+            ("To", HeaderId::To),
+            ("t", HeaderId::To),
+            ("Call-ID", HeaderId::CallId),
+            ("i", HeaderId::CallId),
+            ("CSeq", HeaderId::CSeq),
+            ("Max-Forwards", HeaderId::MaxForwards),
+            ("Content-Length", HeaderId::ContentLength),
+            ("l", HeaderId::ContentLength),
+            ("Contact", HeaderId::Contact),
+            ("m", HeaderId::Contact),
+            ("Expires", HeaderId::Expires),
+            ("Route", HeaderId::Route),
+            ("Record-Route", HeaderId::RecordRoute),
+            ("Path", HeaderId::Path),
+            ("Require", HeaderId::Require),
+            ("Proxy-Require", HeaderId::ProxyRequire),
+            ("Supported", HeaderId::Supported),
+            ("k", HeaderId::Supported),
+            ("Authorization", HeaderId::Authorization),
+            ("Proxy-Authorization", HeaderId::ProxyAuthorization),
+            ("Content-Type", HeaderId::ContentType),
+            ("c", HeaderId::ContentType),
+            ("Event", HeaderId::Event),
+            ("o", HeaderId::Event),
+            ("Allow", HeaderId::Allow),
+            ("User-Agent", HeaderId::UserAgent),
+            ("Content-Encoding", HeaderId::Other),
+            ("Vias", HeaderId::Other),
+            ("C%6Fntact", HeaderId::Other),
+            ("s", HeaderId::Other),
+        ] {
+            for name in [name.into(), name.to_ascii_lowercase(), name.to_ascii_uppercase()] {
+                for space in ["", " ", "\t  "] {
+                    let line = format!("{name}{space}: value, long enough for two words\r\n");
+                    let expected = Some((id, name.len() + space.len()));
+                    assert_eq!(read(line.as_bytes(), 0, line.len() - 2), expected, "{line}");
+                }
+                let short = format!("{name}:");
+                assert_eq!(read(short.as_bytes(), 0, short.len()), Some((id, name.len())));
+                assert_eq!(read(short.as_bytes(), 0, short.len() - 1), None);
+            }
+        }
+    }
+
+    #[test]
+    fn lines_without_a_name() {
+        for line in ["", ":", ": x", " Via: x", "Via", "Via x", "Vi a: x", "(x): y", "V\u{e9}a: x"]
+        {
+            assert_eq!(read(line.as_bytes(), 0, line.len()), None, "{line}");
+        }
+    }
+}

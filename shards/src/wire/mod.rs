@@ -1,0 +1,41 @@
+//! SIP messages as they stand in a datagram: found, judged and taken apart over the received bytes (RFC 3261 25), and the
+//! responses to them written. It owns offsets only, copies nothing, and knows nothing of transactions or bindings.
+//!
+//! [`peek`] tells what a datagram is and where it lives; [`Message::parse`] reads on from there with the same [`Index`], so
+//! that every line is read once. Only CRLF ends a line: a bare CR or LF among the headers is a defect.
+
+mod address;
+mod contact;
+mod cursor;
+mod date;
+mod essentials;
+mod header;
+mod index;
+mod list;
+mod malformed;
+mod message;
+mod method;
+mod number;
+mod params;
+mod peek;
+mod response;
+mod scan;
+mod start;
+mod uri;
+mod via;
+
+pub use address::Address;
+pub use contact::{Contact, ContactAddress, Contacts};
+pub use date::sip_date;
+pub use header::HeaderId;
+pub use index::Index;
+pub use list::{Addresses, OptionTags, Vias};
+pub use malformed::Malformed;
+pub use message::{CSeq, Header, Message, StartLine};
+pub use method::Method;
+pub use number::{Decimal, EXPIRES_MALFORMED_SECS, decimal, lifetime_secs, q_thousandths};
+pub use params::{Param, Params, ParamsIter};
+pub use peek::{Home, Peek, peek};
+pub use response::{Response, response_destination};
+pub use uri::{Host, Scheme, Uri};
+pub use via::{Rport, Via};

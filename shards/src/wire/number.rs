@@ -1,0 +1,134 @@
+//! Numbers: decimal digits read with saturation, q-values in thousandths, decimal digits written. It never allocates.
+
+/// What a malformed lifetime counts as, in seconds.
+// RFC 4475 3.1.2.4: expiry values in error may be treated as the default, 3600.
+pub const EXPIRES_MALFORMED_SECS: u32 = 3600;
+
+/// A run of decimal digits, at `u32::MAX` where it is larger; `None` where it is not one.
+#[must_use]
+#[inline]
+pub fn decimal(digits: &[u8]) -> Option<u32> {
+    if digits.is_empty() {
+        return None;
+    }
+    let mut value = 0u32;
+    for &byte in digits {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        value = value.saturating_mul(10).saturating_add(u32::from(digit));
+    }
+    Some(value)
+}
+
+/// A lifetime in seconds: saturated where it is too large, [`EXPIRES_MALFORMED_SECS`] where it is no number.
+#[must_use]
+#[inline]
+pub fn lifetime_secs(text: &[u8]) -> u32 {
+    decimal(text).unwrap_or(EXPIRES_MALFORMED_SECS)
+}
+
+/// A `qvalue` in thousandths, 0..=1000; `None` where it breaks the grammar.
+#[must_use]
+pub fn q_thousandths(text: &[u8]) -> Option<u16> {
+    // RFC 3261 25.1: qvalue = ( "0" [ "." 0*3DIGIT ] ) / ( "1" [ "." 0*3("0") ] )
+    let (whole, fraction) = match text {
+        [whole] => (*whole, &[][..]),
+        [whole, b'.', fraction @ ..] if fraction.len() <= 3 => (*whole, fraction),
+        _ => return None,
+    };
+    let mut thousandths = 0;
+    for place in 0..3 {
+        let digit = fraction.get(place).map_or(0, |byte| byte.wrapping_sub(b'0'));
+        if digit > 9 {
+            return None;
+        }
+        thousandths = thousandths * 10 + u16::from(digit);
+    }
+    match whole {
+        b'0' => Some(thousandths),
+        b'1' if thousandths == 0 => Some(1000),
+        _ => None,
+    }
+}
+
+/// A number as decimal digits, on the stack.
+#[derive(Clone, Copy, Debug)]
+pub struct Decimal {
+    digits: [u8; 10],
+    start: u8,
+}
+
+impl Decimal {
+    /// The digits of `value`, without leading zeros.
+    #[must_use]
+    #[inline]
+    #[allow(clippy::cast_possible_truncation, reason = "a digit, and an index below 10")]
+    pub fn new(mut value: u32) -> Self {
+        let mut digits = [b'0'; 10];
+        let mut start = 10;
+        loop {
+            start -= 1;
+            digits[start] = b'0' + (value % 10) as u8;
+            value /= 10;
+            if value == 0 || start == 0 {
+                return Decimal { digits, start: start as u8 };
+            }
+        }
+    }
+
+    /// The digits.
+    #[must_use]
+    #[inline]
+    pub fn as_bytes(&self) -> &[u8] {
+        self.digits.get(usize::from(self.start)..).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::format;
+
+    #[test]
+    fn decimals_saturate_and_refuse_what_is_no_number() {
+        assert_eq!(decimal(b"0068"), Some(68));
+        assert_eq!(decimal(b"4294967295"), Some(u32::MAX));
+        assert_eq!(decimal(b"4294967296"), Some(u32::MAX));
+        assert_eq!(decimal(&[b'9'; 99]), Some(u32::MAX));
+        for bad in [&b""[..], b"-1", b"+1", b" 1", b"1 ", b"1a", b"0x1"] {
+            assert_eq!(decimal(bad), None);
+        }
+        assert_eq!(lifetime_secs(b"60"), 60);
+        assert_eq!(lifetime_secs(b"soon"), 3600);
+        assert_eq!(lifetime_secs(b""), 3600);
+    }
+
+    #[test]
+    fn q_values() {
+        for (text, value) in [
+            ("0", 0),
+            ("1", 1000),
+            ("0.", 0),
+            ("1.", 1000),
+            ("0.5", 500),
+            ("0.33", 330),
+            ("0.001", 1),
+            ("1.000", 1000),
+        ] {
+            assert_eq!(q_thousandths(text.as_bytes()), Some(value), "{text}");
+        }
+        for bad in ["", ".5", "2", "1.1", "1.001", "0.0001", "-0.5", "0,5", "00.5", "0.a", "1.0000"]
+        {
+            assert_eq!(q_thousandths(bad.as_bytes()), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn digits_are_written_as_the_standard_library_writes_them() {
+        for value in [0, 1, 9, 10, 99, 100, 5060, 65_535, 4_294_967_295] {
+            assert_eq!(Decimal::new(value).as_bytes(), format!("{value}").as_bytes());
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! The response to a received request, written into a [`Reply`]: what RFC 3261 8.2.6 copies, byte for byte, with the
+//! topmost Via completed from the packet's source. It decides neither the status nor who is allowed what.
+
+use super::cursor::Span;
+use super::header::HeaderId;
+use super::index::Index;
+use super::number::Decimal;
+use super::uri::Host;
+use super::via::Rport;
+use crate::io::Reply;
+use core::net::{IpAddr, SocketAddr};
+
+/// A response whose further headers the caller puts before it is finished.
+#[derive(Debug)]
+pub struct Response<'a> {
+    reply: Reply<'a>,
+}
+
+impl<'a> Response<'a> {
+    /// Writes the status line and what is copied from the request behind `index`, which may be malformed: Via, From, To,
+    /// Call-ID and `CSeq` as far as they were found, in the request's order. `tag` goes into the To unless that has one or the
+    /// status is 100. `None`: there is no Via, so nobody could tell whose response it is.
+    #[must_use]
+    #[inline]
+    pub fn start(
+        mut reply: Reply<'a>,
+        request: &[u8],
+        index: &Index,
+        status: u16,
+        reason: &str,
+        source: SocketAddr,
+        tag: &[u8],
+    ) -> Option<Self> {
+        index.lines_of(HeaderId::Via).next()?;
+        status_line(&mut reply, status, reason);
+        // RFC 3261 8.2.6.2: the To of the response has a tag, but for a 100.
+        let tag = if status == 100 || index.essentials.to.tag.is_some() { &[] } else { tag };
+        // What is copied unchanged is put at once, over as many lines as stand together.
+        let mut run = Span::default();
+        let mut seen = 0u32;
+        for line in index.lines() {
+            let id = line.id;
+            let is_first = seen >> id as u32 & 1 == 0;
+            seen |= 1 << id as u32;
+            // Of a header that is malformed for being there twice, the first line is the one that was read.
+            if !id.is_copied() || !(is_first || id == HeaderId::Via) {
+                continue;
+            }
+            if run.end == line.start {
+                run.end = line.end;
+            } else {
+                reply.put(run.of(request));
+                run = Span { start: line.start, end: line.end };
+            }
+            if id == HeaderId::Via && is_first {
+                run.start = top_via(&mut reply, request, index, run.start, source);
+            } else if id == HeaderId::To && !tag.is_empty() {
+                reply.put(Span { start: run.start, end: line.value.end }.of(request));
+                reply.put(b";tag=");
+                reply.put(tag);
+                run.start = line.value.end;
+            }
+        }
+        reply.put(run.of(request));
+        Some(Response { reply })
+    }
+
+    /// A header that is not among those copied.
+    #[inline]
+    pub fn header(&mut self, name: &str, value: &[u8]) {
+        self.reply.put(name.as_bytes());
+        self.reply.put(b": ");
+        self.reply.put(value);
+        self.reply.put(b"\r\n");
+    }
+
+    /// Bytes of a header line; the caller ends it with CRLF.
+    #[inline]
+    pub fn put(&mut self, bytes: &[u8]) {
+        self.reply.put(bytes);
+    }
+
+    /// A number, in a header line.
+    #[inline]
+    pub fn put_number(&mut self, number: u32) {
+        self.reply.put(Decimal::new(number).as_bytes());
+    }
+
+    /// What was written so far.
+    #[must_use]
+    pub fn written(&self) -> &[u8] {
+        self.reply.written()
+    }
+
+    /// Ends the headers of a response without a body.
+    #[must_use]
+    #[inline]
+    pub fn finish(mut self) -> Reply<'a> {
+        self.reply.put(b"Content-Length: 0\r\n\r\n");
+        self.reply
+    }
+}
+
+/// Where the response to the request behind `index` goes, the packet's source being `source`.
+// RFC 3261 18.2.2 and RFC 3581 4: to the address in `received`, which is the packet's source; to the port in `rport`,
+// which is the source's, or that of the sent-by, or 5060. `maddr` is not followed: nobody but the source gets anything.
+#[must_use]
+#[inline]
+pub fn response_destination(index: &Index, source: SocketAddr) -> SocketAddr {
+    let via = &index.essentials.via;
+    let mut destination = source;
+    // A Via that breaks before its sent-by tells no port; the source's is where somebody listens.
+    if via.rport == Rport::Absent && !via.host.is_empty() {
+        destination.set_port(via.port.unwrap_or(5060));
+    }
+    destination
+}
+
+#[inline]
+fn status_line(reply: &mut Reply<'_>, status: u16, reason: &str) {
+    if status == 200 && reason == "OK" {
+        reply.put(b"SIP/2.0 200 OK\r\n");
+        return;
+    }
+    reply.put(b"SIP/2.0 ");
+    reply.put(Decimal::new(u32::from(status)).as_bytes());
+    reply.put(b" ");
+    reply.put(reason.as_bytes());
+    reply.put(b"\r\n");
+}
+
+/// Writes from `from` to the end of the topmost Via value, and tells where copying goes on.
+// RFC 3261 18.2.1: `received` is added where the sent-by is not the packet's source. RFC 3581 4: a request with `rport` gets its
+// value and `received` in any case. What the client claims for either is not believed but replaced.
+#[inline]
+fn top_via(
+    reply: &mut Reply<'_>,
+    request: &[u8],
+    index: &Index,
+    from: u16,
+    source: SocketAddr,
+) -> u16 {
+    let via = &index.essentials.via;
+    if via.raw.is_empty() {
+        // Malformed: it goes back as it came.
+        return from;
+    }
+    let mut at = from;
+    let (received, rport) = (via.received_param, via.rport_param);
+    let in_order = match (received, rport) {
+        (Some(a), Some(b)) if b.start < a.start => [rport, received],
+        _ => [received, rport],
+    };
+    for removed in in_order.into_iter().flatten() {
+        reply.put(Span { start: at, end: removed.start }.of(request));
+        at = removed.end;
+    }
+    reply.put(Span { start: at, end: via.raw.end }.of(request));
+    let ip = source.ip().to_canonical();
+    if rport.is_some() || Host::new(via.host.of(request)).ip() != Some(ip) {
+        reply.put(b";received=");
+        put_ip(reply, ip);
+    }
+    if rport.is_some() {
+        reply.put(b";rport=");
+        reply.put(Decimal::new(u32::from(source.port())).as_bytes());
+    }
+    via.raw.end
+}
+
+/// `received` takes an address without brackets.
+fn put_ip(reply: &mut Reply<'_>, ip: IpAddr) {
+    let mut text = IpText { bytes: [0; 48], length: 0 };
+    match ip {
+        IpAddr::V4(ip) => {
+            for (place, octet) in ip.octets().into_iter().enumerate() {
+                if place > 0 {
+                    text.push(b".");
+                }
+                text.push(Decimal::new(u32::from(octet)).as_bytes());
+            }
+        }
+        IpAddr::V6(ip) => {
+            // It can't fail: the longest text form has 45 bytes.
+            let written = core::fmt::Write::write_fmt(&mut text, format_args!("{ip}"));
+            debug_assert!(written.is_ok());
+        }
+    }
+    reply.put(text.bytes.get(..text.length).unwrap_or_default());
+}
+
+struct IpText {
+    bytes: [u8; 48],
+    length: usize,
+}
+
+impl IpText {
+    fn push(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            if let Some(slot) = self.bytes.get_mut(self.length) {
+                *slot = byte;
+                self.length += 1;
+            }
+        }
+    }
+}
+
+impl core::fmt::Write for IpText {
+    fn write_str(&mut self, text: &str) -> core::fmt::Result {
+        self.push(text.as_bytes());
+        Ok(())
+    }
+}

@@ -1,0 +1,558 @@
+//! URIs: SIP and SIPS taken apart and checked, others carried as they came. It decodes escapes only to compare or to
+//! copy them out, and never parses what it decoded.
+
+use super::cursor::Cursor;
+use super::malformed::Malformed;
+use super::scan::{self, HOST, SCHEME, Text, URI_HEADERS, URI_PARAMS, USER};
+use super::via;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+const REASON: &str = "Bad URI";
+
+/// What a URI begins with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme<'m> {
+    /// `sip:`
+    Sip,
+    /// `sips:`
+    Sips,
+    /// `tel:`, RFC 3966.
+    Tel,
+    /// Another one, as it came.
+    Other(&'m [u8]),
+}
+
+/// A host: a name, an IPv4 address or an IPv6 reference, as it came.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Host<'m> {
+    raw: &'m [u8],
+}
+
+impl<'m> Host<'m> {
+    #[inline]
+    pub(super) fn new(raw: &'m [u8]) -> Self {
+        Host { raw }
+    }
+
+    /// The bytes; an IPv6 reference keeps its brackets.
+    #[must_use]
+    #[inline]
+    pub fn raw(&self) -> &'m [u8] {
+        self.raw
+    }
+
+    /// The address, where it is one and no name.
+    #[must_use]
+    pub fn ip(&self) -> Option<IpAddr> {
+        match self.raw {
+            [b'[', inner @ .., b']'] => {
+                let text = core::str::from_utf8(inner).ok()?;
+                text.parse::<Ipv6Addr>().ok().map(IpAddr::V6)
+            }
+            [b'0'..=b'9', ..] => ipv4(self.raw).map(IpAddr::V4),
+            _ => None,
+        }
+    }
+
+    /// Writes it in lower case; `None` where the buffer is too small.
+    #[must_use]
+    pub fn write_lower(&self, buffer: &mut [u8]) -> Option<usize> {
+        let target = buffer.get_mut(..self.raw.len())?;
+        for (to, from) in target.iter_mut().zip(self.raw) {
+            *to = from.to_ascii_lowercase();
+        }
+        Some(self.raw.len())
+    }
+
+    /// RFC 3261 19.1.4: names compare without case, IPv6 addresses as addresses.
+    #[must_use]
+    pub fn equivalent(&self, other: &Host<'_>) -> bool {
+        if self.raw.eq_ignore_ascii_case(other.raw) {
+            return true;
+        }
+        let references = self.raw.first() == Some(&b'[') && other.raw.first() == Some(&b'[');
+        references && self.ip().is_some() && self.ip() == other.ip()
+    }
+}
+
+/// Four decimal octets; leading zeros are taken as decimal, as everybody in the field does.
+fn ipv4(text: &[u8]) -> Option<Ipv4Addr> {
+    let mut octets = [0u8; 4];
+    let mut parts = text.split(|&byte| byte == b'.');
+    for octet in &mut octets {
+        let part = parts.next()?;
+        if part.len() > 3 {
+            return None;
+        }
+        *octet = u8::try_from(super::number::decimal(part)?).ok()?;
+    }
+    if parts.next().is_some() { None } else { Some(Ipv4Addr::from(octets)) }
+}
+
+/// A URI. For schemes other than `sip` and `sips` only `scheme` and `raw` mean something.
+#[derive(Clone, Copy, Debug)]
+pub struct Uri<'m> {
+    /// All of it, byte for byte.
+    pub raw: &'m [u8],
+    /// Its scheme.
+    pub scheme: Scheme<'m>,
+    /// The user, escapes as they came.
+    pub user: Option<&'m [u8]>,
+    /// The password, escapes as they came.
+    pub password: Option<&'m [u8]>,
+    /// The host.
+    pub host: Host<'m>,
+    /// The port, where one is written.
+    pub port: Option<u16>,
+    /// What stands between the first semicolon behind the host and the question mark: `lr;transport=udp`.
+    pub params: &'m [u8],
+    /// What stands behind the question mark: `a=b&c=d`.
+    pub headers: &'m [u8],
+}
+
+impl<'m> Uri<'m> {
+    /// The most parameters or headers that [`equivalent`](Self::equivalent) compares without regard to order.
+    pub const COMPARED_MAX: usize = 32;
+
+    /// Takes a URI apart. `raw` is all of it, without brackets.
+    ///
+    /// # Errors
+    /// 400 where it has no scheme, holds white space or controls, or is a SIP URI that breaks the grammar.
+    pub fn parse(raw: &'m [u8]) -> Result<Self, Malformed> {
+        const SIP: Text = Text::new("sip:");
+        const SIPS: Text = Text::new("sips:");
+        const TEL: Text = Text::new("tel:");
+        let word = scan::word(raw, 0);
+        let mut uri = Uri {
+            raw,
+            scheme: Scheme::Sip,
+            user: None,
+            password: None,
+            host: Host::default(),
+            port: None,
+            params: &[],
+            headers: &[],
+        };
+        if SIP.begins(word) {
+            return uri.hierarchical(4).map(|()| uri);
+        }
+        if SIPS.begins(word) {
+            uri.scheme = Scheme::Sips;
+            return uri.hierarchical(5).map(|()| uri);
+        }
+        let colon = scan::run(raw, 0, SCHEME);
+        let named = raw.first().is_some_and(u8::is_ascii_alphabetic);
+        if !named || raw.get(colon) != Some(&b':') || raw.len() == colon + 1 {
+            return Err(Malformed::bad(REASON, 0));
+        }
+        let end = scan::uri_end(raw, colon);
+        if end != raw.len() {
+            return Err(Malformed::bad(REASON, end));
+        }
+        uri.scheme = if TEL.begins(word) { Scheme::Tel } else { Scheme::Other(&raw[..colon]) };
+        Ok(uri)
+    }
+
+    /// RFC 3261 25.1: SIP-URI = "sip:" [ userinfo ] hostport uri-parameters [ headers ]
+    #[inline]
+    fn hierarchical(&mut self, scheme_end: usize) -> Result<(), Malformed> {
+        let raw = self.raw;
+        let mut cursor = Cursor { bytes: raw, at: scheme_end, end: raw.len(), reason: REASON };
+        // No '@' may stand behind the one that ends the userinfo, so the first one is it.
+        let at_sign = scan::at_sign(raw, scheme_end);
+        if at_sign < raw.len() {
+            self.userinfo(&mut cursor, at_sign)?;
+        }
+        let host_start = cursor.at;
+        if cursor.byte() == Some(b'[') {
+            via::ipv6_reference(&mut cursor)?;
+        } else {
+            cursor.at = scan::run(raw, host_start, HOST);
+        }
+        if cursor.at == host_start {
+            return Err(cursor.fail());
+        }
+        self.host = Host::new(&raw[host_start..cursor.at]);
+        if cursor.byte() == Some(b':') {
+            cursor.at += 1;
+            self.port = Some(via::port(&mut cursor).ok_or_else(|| cursor.fail())?);
+        }
+        if cursor.byte() == Some(b';') {
+            cursor.at += 1;
+            self.params = escaped_run(&mut cursor, URI_PARAMS)?;
+        }
+        if cursor.byte() == Some(b'?') {
+            cursor.at += 1;
+            self.headers = escaped_run(&mut cursor, URI_HEADERS)?;
+        }
+        if cursor.is_done() { Ok(()) } else { Err(cursor.fail()) }
+    }
+
+    /// `( user / telephone-subscriber ) [ ":" password ] "@"`.
+    #[inline]
+    fn userinfo(&mut self, cursor: &mut Cursor<'m>, at_sign: usize) -> Result<(), Malformed> {
+        let user = escaped_run(cursor, USER)?;
+        if user.is_empty() {
+            return Err(cursor.fail());
+        }
+        self.user = Some(user);
+        if cursor.byte() == Some(b':') {
+            cursor.at += 1;
+            self.password = Some(escaped_run(cursor, USER)?);
+        }
+        if cursor.at != at_sign {
+            return Err(cursor.fail());
+        }
+        cursor.at += 1;
+        Ok(())
+    }
+
+    /// Whether it is `sip:` or `sips:`.
+    #[must_use]
+    #[inline]
+    pub fn is_sip(&self) -> bool {
+        match self.scheme {
+            Scheme::Sip | Scheme::Sips => true,
+            Scheme::Tel | Scheme::Other(_) => false,
+        }
+    }
+
+    /// The value of the first URI parameter of this name, empty where it has none; names compare without case.
+    #[must_use]
+    pub fn param(&self, name: &[u8]) -> Option<&'m [u8]> {
+        pairs(self.params, b';').find(|pair| pair.0.eq_ignore_ascii_case(name)).map(|pair| pair.1)
+    }
+
+    /// Writes the user with its escapes decoded; 0 where there is none, `None` where the buffer is too small. The
+    /// result may hold any byte and must never be parsed again.
+    #[must_use]
+    pub fn write_user(&self, buffer: &mut [u8]) -> Option<usize> {
+        let user = self.user.unwrap_or_default();
+        if !user.contains(&b'%') {
+            buffer.get_mut(..user.len())?.copy_from_slice(user);
+            return Some(user.len());
+        }
+        let mut written = 0;
+        for decoded in decode(user) {
+            *buffer.get_mut(written)? = decoded.byte;
+            written += 1;
+        }
+        Some(written)
+    }
+
+    /// RFC 3261 19.1.4. More than [`COMPARED_MAX`](Self::COMPARED_MAX) parameters or headers must be byte-identical.
+    #[must_use]
+    pub fn equivalent(&self, other: &Uri<'_>) -> bool {
+        if self.raw == other.raw {
+            return true;
+        }
+        match (self.scheme, other.scheme) {
+            // "A SIP and SIPS URI are never equivalent."
+            (Scheme::Sip, Scheme::Sip) | (Scheme::Sips, Scheme::Sips) => {}
+            (Scheme::Tel, Scheme::Tel) => {
+                return same(&self.raw[4..], &other.raw[4..], Case::Ignored);
+            }
+            (Scheme::Other(a), Scheme::Other(b)) => {
+                return a.eq_ignore_ascii_case(b)
+                    && same(&self.raw[a.len()..], &other.raw[b.len()..], Case::Matters);
+            }
+            (Scheme::Sip | Scheme::Sips | Scheme::Tel | Scheme::Other(_), _) => return false,
+        }
+        // "A URI omitting any component with a default value will not match a URI explicitly containing that
+        // component with its default value", so the ports are compared as written.
+        self.port == other.port
+            && self.host.equivalent(&other.host)
+            && same_or_absent(self.user, other.user)
+            && same_or_absent(self.password, other.password)
+            && self.params_agree(other)
+            && self.headers_agree(other)
+    }
+
+    fn params_agree(&self, other: &Uri<'_>) -> bool {
+        if self.params == other.params {
+            return true;
+        }
+        if too_many(self.params, b';') || too_many(other.params, b';') {
+            return false;
+        }
+        one_way(self.params, other.params) && one_way(other.params, self.params)
+    }
+
+    /// "URI header components are never ignored. Any present header component MUST be present in both URIs and match."
+    fn headers_agree(&self, other: &Uri<'_>) -> bool {
+        if self.headers == other.headers {
+            return true;
+        }
+        if too_many(self.headers, b'&') || too_many(other.headers, b'&') {
+            return false;
+        }
+        let all_in = |a: &[u8], b: &[u8]| {
+            pairs(a, b'&').all(|(name, value)| {
+                pairs(b, b'&')
+                    .any(|(n, v)| same(n, name, Case::Ignored) && same(v, value, Case::Matters))
+            })
+        };
+        all_in(self.headers, other.headers) && all_in(other.headers, self.headers)
+    }
+}
+
+/// "Any uri-parameter appearing in both URIs must match." Those that matter even where only one URI has them: user, ttl
+/// and method by the rule's text, maddr and transport by its text and examples.
+fn one_way(a: &[u8], b: &[u8]) -> bool {
+    pairs(a, b';').all(|(name, value)| {
+        match pairs(b, b';').find(|pair| same(pair.0, name, Case::Ignored)) {
+            Some(pair) => same(pair.1, value, Case::Ignored),
+            None => ![&b"user"[..], b"ttl", b"method", b"maddr", b"transport"]
+                .iter()
+                .any(|special| same(special, name, Case::Ignored)),
+        }
+    })
+}
+
+/// The elements of a list of `name[=value]`; empty elements are passed over.
+fn pairs(list: &[u8], separator: u8) -> impl Iterator<Item = (&[u8], &[u8])> {
+    list.split(move |&byte| byte == separator).filter(|pair| !pair.is_empty()).map(
+        |pair| match pair.iter().position(|&byte| byte == b'=') {
+            Some(equals) => (&pair[..equals], &pair[equals + 1..]),
+            None => (pair, &[][..]),
+        },
+    )
+}
+
+fn too_many(list: &[u8], separator: u8) -> bool {
+    pairs(list, separator).nth(Uri::COMPARED_MAX).is_some()
+}
+
+/// Takes a run in which every `%` begins an escape.
+#[inline]
+fn escaped_run<'m>(cursor: &mut Cursor<'m>, class: u8) -> Result<&'m [u8], Malformed> {
+    let start = cursor.at;
+    loop {
+        cursor.at = scan::run(cursor.bytes, cursor.at, class);
+        if cursor.byte() != Some(b'%') {
+            return Ok(&cursor.bytes[start..cursor.at]);
+        }
+        match cursor.bytes[cursor.at + 1..] {
+            [high, low, ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
+                cursor.at += 3;
+            }
+            _ => return Err(cursor.fail()),
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Case {
+    Matters,
+    Ignored,
+}
+
+/// A byte after decoding, and whether it is a reserved character that was escaped.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Decoded {
+    byte: u8,
+    reserved: bool,
+}
+
+fn same_or_absent(a: Option<&[u8]>, b: Option<&[u8]>) -> bool {
+    match (a, b) {
+        (None, None) => true,
+        (Some(a), Some(b)) => same(a, b, Case::Matters),
+        (None, Some(_)) | (Some(_), None) => false,
+    }
+}
+
+/// "Characters other than those in the 'reserved' set are equivalent to their "%" HEX HEX encoding."
+fn same(a: &[u8], b: &[u8], case: Case) -> bool {
+    if a == b {
+        return true;
+    }
+    let fold = |decoded: Decoded| match case {
+        Case::Matters => decoded,
+        Case::Ignored => Decoded { byte: decoded.byte.to_ascii_lowercase(), ..decoded },
+    };
+    decode(a).map(fold).eq(decode(b).map(fold))
+}
+
+fn decode(text: &[u8]) -> impl Iterator<Item = Decoded> {
+    let mut rest = text;
+    core::iter::from_fn(move || {
+        let (&byte, after) = rest.split_first()?;
+        rest = after;
+        if byte == b'%'
+            && let [high, low, tail @ ..] = after
+            && let (Some(high), Some(low)) = (hex(*high), hex(*low))
+        {
+            rest = tail;
+            let byte = high << 4 | low;
+            // RFC 2396 2.2.
+            return Some(Decoded { byte, reserved: b";/?:@&=+$,".contains(&byte) });
+        }
+        Some(Decoded { byte, reserved: false })
+    })
+}
+
+fn hex(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        b'A'..=b'F' => Some(digit - b'A' + 10),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn uri(text: &str) -> Uri<'_> {
+        Uri::parse(text.as_bytes()).unwrap_or_else(|error| panic!("{text}: {error:?}"))
+    }
+
+    #[test]
+    fn parts() {
+        let full =
+            uri("sips:alice:se%63ret@Example.COM:5071;transport=tcp;lr?subject=x&priority=urgent");
+        assert_eq!(full.scheme, Scheme::Sips);
+        assert_eq!(full.user, Some(&b"alice"[..]));
+        assert_eq!(full.password, Some(&b"se%63ret"[..]));
+        assert_eq!(full.host.raw(), b"Example.COM");
+        assert_eq!(full.port, Some(5071));
+        assert_eq!(full.params, b"transport=tcp;lr");
+        assert_eq!(full.headers, b"subject=x&priority=urgent");
+        assert_eq!(full.param(b"Transport"), Some(&b"tcp"[..]));
+        assert_eq!(full.param(b"lr"), Some(&b""[..]));
+        assert_eq!(full.param(b"l"), None);
+
+        let six = uri("sip:bob@[2001:db8::1]:5060");
+        assert_eq!(six.host.ip(), Some("2001:db8::1".parse().unwrap()));
+        assert_eq!(six.port, Some(5060));
+        assert_eq!(uri("sip:192.0.2.1").host.ip(), Some("192.0.2.1".parse().unwrap()));
+        assert_eq!(uri("sip:1.2.3.256").host.ip(), None);
+        assert_eq!(uri("sip:1.2.3.4.5").host.ip(), None);
+        assert_eq!(uri("tel:+1-201-555-0123").scheme, Scheme::Tel);
+        assert_eq!(uri("soap.beep://192.0.2.103:3002").scheme, Scheme::Other(b"soap.beep"));
+        assert_eq!(
+            uri("sip:user;par=u%40example.net@example.com").user,
+            Some(&b"user;par=u%40example.net"[..])
+        );
+        assert_eq!(uri("sip:*21#@example.com").user, Some(&b"*21#"[..]));
+        assert_eq!(uri("sip:alice@example.com;;x").params, b";x");
+    }
+
+    #[test]
+    fn what_is_no_uri() {
+        for bad in [
+            "",
+            "sip",
+            "sip:",
+            "sips:",
+            ":x",
+            "1x:y",
+            "x:",
+            "sip:@h",
+            "sip:a@",
+            "sip:a@b@c",
+            "sip:a b@c",
+            "sip:a@b c",
+            "sip:a@b; lr",
+            "sip:a@b:",
+            "sip:a@b:x",
+            "sip:a@b:65536",
+            "sip:a@[::1",
+            "sip:a@[]",
+            "sip:a@[::g]",
+            "sip:a@[::1]x",
+            "sip:%4@b",
+            "sip:%zz@b",
+            "sip:a@b;%4",
+            "sip:a@b?%",
+            "sip:a@b;x?y?z\"",
+            "<sip:a@b>",
+            "sip:a@b>",
+            "tel:1 2",
+            "x:\u{7f}",
+            "sip:a\"@b",
+            "sip::pw@b",
+            "sip:a@b\r\n",
+        ] {
+            assert!(Uri::parse(bad.as_bytes()).is_err(), "{bad}");
+        }
+        assert_eq!(Uri::parse(b"sip:a@b c").unwrap_err().offset, 7);
+    }
+
+    #[test]
+    fn equivalence_as_in_rfc_3261_19_1_4() {
+        for (a, b) in [
+            ("sip:%61lice@atlanta.com;transport=TCP", "sip:alice@AtLanTa.CoM;Transport=tcp"),
+            ("sip:carol@chicago.com", "sip:carol@chicago.com;newparam=5"),
+            ("sip:carol@chicago.com;newparam=5", "sip:carol@chicago.com;security=on"),
+            (
+                "sip:biloxi.com;transport=tcp;method=REGISTER?to=sip:bob%40biloxi.com",
+                "sip:biloxi.com;method=REGISTER;transport=tcp?to=sip:bob%40biloxi.com",
+            ),
+            (
+                "sip:alice@atlanta.com?subject=project%20x&priority=urgent",
+                "sip:alice@atlanta.com?priority=urgent&subject=project%20x",
+            ),
+            ("sip:a@[2001:db8::1]", "sip:a@[2001:DB8:0::1]"),
+            ("SIP:a@b", "sip:a@B"),
+            ("sip:a%2db@c", "sip:a%2Db@c"),
+            ("sip:a%00b@c", "sip:a%00b@c"),
+            ("TEL:+1", "tel:+1"),
+        ] {
+            assert!(uri(a).equivalent(&uri(b)), "{a} = {b}");
+            assert!(uri(b).equivalent(&uri(a)), "{b} = {a}");
+        }
+        for (a, b) in [
+            ("SIP:ALICE@AtLanTa.CoM;Transport=udp", "sip:alice@AtLanTa.CoM;Transport=UDP"),
+            ("sip:bob@biloxi.com", "sip:bob@biloxi.com:5060"),
+            ("sip:bob@biloxi.com", "sip:bob@biloxi.com;transport=udp"),
+            ("sip:bob@biloxi.com", "sip:bob@biloxi.com:6000;transport=tcp"),
+            ("sip:carol@chicago.com", "sip:carol@chicago.com?Subject=next%20meeting"),
+            ("sip:bob@phone21.boxesbybob.com", "sip:bob@192.0.2.4"),
+            ("sip:a@b", "sips:a@b"),
+            ("sip:a@b;user=phone", "sip:a@b"),
+            ("sip:a@b;maddr=1.2.3.4", "sip:a@b"),
+            ("sip:a@b;x=1", "sip:a@b;x=2"),
+            ("sip:a@b", "sip:b"),
+            ("sip:a:x@b", "sip:a@b"),
+            ("sip:a%3Bb@c", "sip:a;b@c"),
+            ("sip:a%00@c", "sip:a%00b@c"),
+            ("tel:+1", "sip:+1@b"),
+            ("a:x", "b:x"),
+        ] {
+            assert!(!uri(a).equivalent(&uri(b)), "{a} != {b}");
+            assert!(!uri(b).equivalent(&uri(a)), "{b} != {a}");
+        }
+    }
+
+    #[test]
+    fn comparing_many_parameters_is_bounded() {
+        let many = |order: &mut dyn Iterator<Item = u32>| {
+            order.fold(alloc::string::String::from("sip:a@b"), |text, i| {
+                alloc::format!("{text};p{i}=1")
+            })
+        };
+        let (up, down) = (many(&mut (0..32)), many(&mut (0..32).rev()));
+        assert!(uri(&up).equivalent(&uri(&down)));
+        let (up, down) = (many(&mut (0..33)), many(&mut (0..33).rev()));
+        assert!(!uri(&up).equivalent(&uri(&down)));
+        assert!(uri(&up).equivalent(&uri(&up)));
+    }
+
+    #[test]
+    fn decoded_users_are_bounded_by_the_buffer() {
+        let user = uri("sip:sips%3Auser%40example.com%00@example.net");
+        let mut buffer = [0; 64];
+        let length = user.write_user(&mut buffer).unwrap();
+        assert_eq!(&buffer[..length], b"sips:user@example.com\0");
+        assert_eq!(user.write_user(&mut buffer[..21]), None);
+        assert_eq!(user.write_user(&mut buffer[..22]), Some(22));
+        assert_eq!(uri("sip:bob@h").write_user(&mut buffer[..2]), None);
+        assert_eq!(uri("sip:h").write_user(&mut []), Some(0));
+        assert_eq!(uri("sip:bob@ExAmple").host.write_lower(&mut buffer), Some(7));
+        assert_eq!(&buffer[..7], b"example");
+        assert_eq!(uri("sip:bob@ExAmple").host.write_lower(&mut buffer[..6]), None);
+    }
+}
