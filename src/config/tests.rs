@@ -220,3 +220,65 @@ fn a_file_that_cannot_be_read_is_told_with_its_name() {
         "/nonexistent/seawall.toml: can't be read: No such file or directory (os error 2)"
     );
 }
+
+#[test]
+fn the_files_for_operators_are_valid_and_the_reference_names_every_key() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tuning");
+    for profile in ["profiles/small.toml", "profiles/carrier.toml"] {
+        let file = folder.join(profile);
+        Config::load(&file, &machine()).unwrap_or_else(|problems| panic!("{problems}"));
+    }
+    let file = folder.join("seawall.toml");
+    let reference = Config::load(&file, &machine()).unwrap();
+    let source = Source::File(file.clone());
+    assert_eq!(reference, Config { source, admin: None, ..Config::builtin(&machine()) });
+    // With its commented keys switched on it still has no key that is unknown, and an admin address.
+    let text = std::fs::read_to_string(&file).unwrap();
+    let text: Vec<&str> = text
+        .lines()
+        .map(|line| match line.strip_prefix("# ") {
+            Some(key)
+                if key.starts_with('[')
+                    || key.split_once(" = ").is_some_and(|(key, _)| is_key(key)) =>
+            {
+                key
+            }
+            Some(_) | None => line,
+        })
+        .collect();
+    let all = parse(&text.join("\n")).unwrap();
+    assert_eq!(all.node.name, "edge7");
+    assert_eq!(all.node.cpus, [0, 1]);
+    assert!(all.node.secret_file.is_some() && all.listeners[0].advertise.is_some());
+    assert_eq!(all.admin.unwrap().listen.port(), 8060);
+    // Whatever would be expected in place of an unknown key is in it.
+    let text = text.join("\n");
+    for table in [
+        "",
+        "node.",
+        "listen.",
+        "domains.",
+        "registrar.",
+        "auth.",
+        "location.",
+        "limits.",
+        "admin.",
+    ] {
+        let line = if table == "listen." {
+            "listen = [{ x = 1 }]".to_owned()
+        } else {
+            format!("{table}x = 1")
+        };
+        let told = told(&line);
+        let expected = told.split_once("unknown key, expected ").unwrap().1;
+        for key in expected.lines().next().unwrap().split('`').skip(1).step_by(2) {
+            let for_digest = ["realm", "algorithms", "subscribers", "path"].contains(&key);
+            let named = text.contains(&format!("{key} = ")) || text.contains(&format!("[{key}]"));
+            assert!(named || for_digest || key == "aliases", "{table}{key}");
+        }
+    }
+}
+
+fn is_key(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+}

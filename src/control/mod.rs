@@ -6,6 +6,7 @@ mod exposition;
 mod histogram;
 mod http;
 pub mod log;
+pub mod notify;
 mod snapshot;
 
 pub use admin::Admin;

@@ -1,0 +1,156 @@
+//! The command line: what may be asked for, and what is printed for it. The work itself is done elsewhere.
+
+use crate::config::{Auth, Config, Io, Limits, LocalDomains, Machine, Problems, Source, mebibytes};
+use clap::{Args, Parser, Subcommand};
+use std::path::{Path, PathBuf};
+
+/// Exit code for a configuration, or a command line, that is wrong.
+pub const EXIT_CONFIGURATION: u8 = 2;
+/// Exit code for a machine that does not give what the configuration asks for.
+pub const EXIT_ENVIRONMENT: u8 = 1;
+
+/// A SIP registrar and proxy that stands up to registration storms.
+#[derive(Debug, Parser)]
+#[command(version, args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    run: Run,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serves until SIGTERM, which drains; a second one stops at once. This is the default command.
+    Run(Run),
+    /// Reads a configuration, says everything that is wrong with it, and prints what it would reserve.
+    Check {
+        /// The configuration, in TOML.
+        file: PathBuf,
+    },
+}
+
+/// What `run` may be told.
+#[derive(Clone, Debug, Args)]
+pub struct Run {
+    /// The configuration, in TOML. Without it: 127.0.0.1:5060 over UDP, any domain, no authentication.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+impl Cli {
+    /// What was asked for: `seawall` and `seawall --config FILE` mean `run`.
+    #[must_use]
+    pub fn command(self) -> Command {
+        self.command.unwrap_or(Command::Run(self.run))
+    }
+}
+
+/// The configuration to run with.
+///
+/// # Errors
+/// Everything that is wrong with the file.
+pub fn configuration(run: &Run, machine: &Machine) -> Result<Config, Problems> {
+    run.config
+        .as_ref()
+        .map_or_else(|| Ok(Config::builtin(machine)), |file| Config::load(file, machine))
+}
+
+/// What `check` prints for a file: what it means and what it reserves.
+///
+/// # Errors
+/// Everything that is wrong with the file.
+pub fn check(file: &Path, machine: &Machine) -> Result<String, Problems> {
+    let config = Config::load(file, machine)?;
+    let limits = Limits::derive(&config);
+    let mut text = format!("{} is valid.\n\n", file.display());
+    for line in summary(&config, &limits) {
+        text.push_str(&line);
+        text.push('\n');
+    }
+    Ok(format!("{text}\n{limits}\n"))
+}
+
+/// A configuration in a few lines, as they are logged at the start.
+#[must_use]
+pub fn summary(config: &Config, limits: &Limits) -> Vec<String> {
+    let mut lines = Vec::new();
+    lines.push(match &config.source {
+        Source::File(file) => format!("configuration: {}", file.display()),
+        Source::Builtin => "configuration: built-in, as no --config FILE was given: this machine only, any domain, \
+                            no authentication"
+            .to_owned(),
+    });
+    for listener in &config.listeners {
+        let advertised = listener.advertise.as_ref();
+        let advertised =
+            advertised.map_or_else(String::new, |public| format!(", advertised as {public}"));
+        lines.push(format!("listens on {}/udp{advertised}", listener.udp));
+    }
+    let domains = match &config.domains.local {
+        LocalDomains::Any => "any domain".to_owned(),
+        LocalDomains::Named(names) if names.len() > 3 => format!("{} domains", names.len()),
+        named @ LocalDomains::Named(_) => named.to_string(),
+    };
+    let auth = match config.auth {
+        Auth::None => "without authentication",
+    };
+    lines.push(format!("registrar for {domains}, {auth}"));
+    let cpus = Machine { cpus: config.node.cpus.clone(), hostname: String::new() }.cpu_ranges();
+    let io = match config.node.io {
+        Io::Auto => "auto",
+        Io::Uring => "uring",
+        Io::Epoll => "epoll",
+    };
+    let (count, plural) = (limits.cores, if limits.cores == 1 { "" } else { "s" });
+    lines.push(format!(
+        "node {}: {count} worker{plural}, on CPU{plural} {cpus}, io {io}",
+        config.node.name
+    ));
+    let (bindings, total) = (config.location.max_bindings, mebibytes(limits.total_bytes()));
+    lines.push(format!("memory: {total} reserved for {bindings} bindings and what goes with them"));
+    lines.push(match &config.admin {
+        Some(admin) => format!("admin: http://{}/metrics and /healthz", admin.listen),
+        None => "admin: none, as the configuration has no [admin]".to_owned(),
+    });
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(arguments: &[&str]) -> Option<Option<PathBuf>> {
+        let all = std::iter::once("seawall").chain(arguments.iter().copied());
+        match Cli::try_parse_from(all).unwrap().command() {
+            Command::Run(run) => Some(run.config),
+            Command::Check { .. } => None,
+        }
+    }
+
+    #[test]
+    fn run_is_the_default_command() {
+        assert_eq!(asked(&[]), Some(None));
+        assert_eq!(asked(&["run"]), Some(None));
+        assert_eq!(asked(&["--config", "a.toml"]), Some(Some("a.toml".into())));
+        assert_eq!(asked(&["run", "--config", "a.toml"]), Some(Some("a.toml".into())));
+        assert_eq!(asked(&["check", "a.toml"]), None);
+    }
+
+    #[test]
+    fn the_summary_tells_what_was_configured() {
+        let machine = Machine { cpus: vec![0, 1], hostname: "edge7".to_owned() };
+        let builtin = Config::builtin(&machine);
+        insta::assert_snapshot!("builtin", summary(&builtin, &Limits::derive(&builtin)).join("\n"));
+        let text = r#"
+            node.name = "sw1"
+            node.cpus = [1]
+            listen = [{ udp = "[::]:5060", advertise = "edge.example.com:5060" }, { udp = "192.0.2.1:5062" }]
+            domains.local = ["b.test", "a.test"]
+            location.max_bindings = 1000
+        "#;
+        let config = Config::parse(Path::new("sw1.toml"), text, &machine).unwrap();
+        insta::assert_snapshot!("file", summary(&config, &Limits::derive(&config)).join("\n"));
+    }
+}
