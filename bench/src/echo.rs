@@ -6,6 +6,7 @@ use std::net::{SocketAddrV4, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use crate::sys;
 
@@ -22,6 +23,7 @@ impl Echo {
         let socket = UdpSocket::bind(at)?;
         sys::report_destination(&socket)?;
         sys::size_buffers(&socket, 4 << 20)?;
+        socket.set_read_timeout(Some(Duration::from_millis(20)))?;
         let address = SocketAddrV4::new(*at.ip(), socket.local_addr()?.port());
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
@@ -31,8 +33,8 @@ impl Echo {
             }
             let mut batch = sys::ReceiveBatch::new();
             while !stopped.load(Ordering::Relaxed) {
-                match batch.receive(&socket) {
-                    Ok(0) => std::hint::spin_loop(),
+                match batch.wait_and_receive(&socket) {
+                    Ok(0) => {}
                     Ok(_) => {
                         if batch.echo(&socket).is_err() {
                             return;

@@ -198,6 +198,15 @@ impl ReceiveBatch {
 
     /// Reads what waits in `socket`, up to a batch, without waiting; answers how many came.
     pub(crate) fn receive(&mut self, socket: &UdpSocket) -> io::Result<usize> {
+        self.receive_with(socket, libc::MSG_DONTWAIT)
+    }
+
+    /// The same, but sleeps until something comes or the socket's read timeout passes.
+    pub(crate) fn wait_and_receive(&mut self, socket: &UdpSocket) -> io::Result<usize> {
+        self.receive_with(socket, libc::MSG_WAITFORONE)
+    }
+
+    fn receive_with(&mut self, socket: &UdpSocket, flags: i32) -> io::Result<usize> {
         let s = self.slots.0.as_ptr();
         for i in 0..self.used {
             // SAFETY: in bounds of the owned storage. The kernel overwrote these lengths.
@@ -214,7 +223,7 @@ impl ReceiveBatch {
                 socket.as_raw_fd(),
                 (&raw mut (*s).headers).cast(),
                 BATCH as u32,
-                libc::MSG_DONTWAIT,
+                flags,
                 std::ptr::null_mut(),
             )
         };

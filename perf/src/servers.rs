@@ -1,0 +1,169 @@
+//! The servers that are measured, each brought up the same way: one core, bindings in memory,
+//! nothing logged a message. What a fair set-up of each is, is written here and nowhere else.
+
+use std::error::Error;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::process::Process;
+
+/// A server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Server {
+    /// Seawall's loop around an echo: what the kernel and the loop leave to be reached.
+    Echo,
+    /// Seawall.
+    Seawall,
+    /// Kamailio from Debian.
+    Kamailio,
+}
+
+impl Server {
+    /// All, in the order of the tables.
+    pub const ALL: [Server; 3] = [Server::Echo, Server::Seawall, Server::Kamailio];
+
+    /// Its name in tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Server::Echo => "echo",
+            Server::Seawall => "Seawall",
+            Server::Kamailio => "Kamailio",
+        }
+    }
+
+    /// Where it serves.
+    pub fn address(self) -> SocketAddrV4 {
+        let port = match self {
+            Server::Echo => 5068,
+            Server::Seawall => 5066,
+            Server::Kamailio => 5064,
+        };
+        SocketAddrV4::new(Ipv4Addr::LOCALHOST, port)
+    }
+
+    /// Starts it on `cpu`.
+    pub fn start(self, place: &Place, cpu: usize) -> Result<Process, Box<dyn Error>> {
+        let (program, arguments) = match self {
+            Server::Echo => self.echo(place, cpu),
+            Server::Seawall => self.seawall(place, cpu)?,
+            Server::Kamailio => self.kamailio(place)?,
+        };
+        let log = place.folder.join(format!("{}.log", self.name()));
+        Process::start(&program, &arguments, cpu, self.address(), &log)
+    }
+
+    fn echo(self, place: &Place, cpu: usize) -> (PathBuf, Vec<String>) {
+        let listen = self.address().to_string();
+        let arguments = ["--listen", &listen, "--cpu", &cpu.to_string()].map(str::to_owned);
+        (place.programs.join("echo-server"), arguments.to_vec())
+    }
+
+    fn seawall(self, place: &Place, cpu: usize) -> Result<(PathBuf, Vec<String>), Box<dyn Error>> {
+        let file = place.folder.join("seawall.toml");
+        let text = format!(
+            "[node]\nname = \"side-by-side\"\ncpus = [{cpu}]\n\n\
+             [[listen]]\nudp = \"{}\"\n\n\
+             [domains]\nlocal = [\"sip.test\"]\n\n\
+             [registrar]\nmin_expires = 60\ndefault_expires = 3600\nmax_expires = 7200\n\
+             max_contacts = 10\n\n\
+             [auth]\nmode = \"none\"\n\n\
+             [location]\nmax_bindings = 1100000\n",
+            self.address()
+        );
+        std::fs::write(&file, text)?;
+        let arguments = vec!["run".into(), "--config".into(), path_text(&file)?];
+        Ok((place.programs.join("seawall"), arguments))
+    }
+
+    fn kamailio(self, place: &Place) -> Result<(PathBuf, Vec<String>), Box<dyn Error>> {
+        let file = place.folder.join("kamailio.cfg");
+        std::fs::write(&file, include_str!("../kamailio.cfg"))?;
+        let listen = format!("udp:{}", self.address());
+        // Its default memory manager is five times slower. A million bindings take 0.9 GB. The
+        // receive buffer is what the others ask for, as far as the system's limit allows.
+        let arguments = [
+            "-f",
+            &path_text(&file)?,
+            "-l",
+            &listen,
+            "-x",
+            "tlsf",
+            "-m",
+            "2048",
+            "-M",
+            "64",
+            "-b",
+            "4194304",
+            "-DD",
+            "-E",
+        ];
+        Ok((PathBuf::from("kamailio"), arguments.map(str::to_owned).to_vec()))
+    }
+}
+
+/// Where programs are found and files are put.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// The folder with `seawall` and `echo-server`.
+    pub programs: PathBuf,
+    /// A folder for configurations and logs.
+    pub folder: PathBuf,
+}
+
+impl Place {
+    /// The folder of the running program, where cargo puts the others too, and a folder of this
+    /// process under the system's one for temporary files.
+    pub fn here() -> Result<Place, Box<dyn Error>> {
+        let program = std::env::current_exe()?;
+        let programs = program.parent().ok_or("the program has no folder")?.to_owned();
+        let folder = std::env::temp_dir().join(format!("side-by-side-{}", std::process::id()));
+        std::fs::create_dir_all(&folder)?;
+        Ok(Place { programs, folder })
+    }
+}
+
+/// Builds what is measured, as it is released.
+pub fn build() -> Result<(), Box<dyn Error>> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    for package in [["-p", "seawall", "--bin", "seawall"], ["-p", "perf", "--bin", "echo-server"]] {
+        let status = Command::new(&cargo).args(["build", "--release"]).args(package).status()?;
+        if !status.success() {
+            return Err(format!("cargo build {} failed", package.join(" ")).into());
+        }
+    }
+    Ok(())
+}
+
+/// The first line of `kamailio -v`, after installing Debian's package if there is none.
+pub fn kamailio_version() -> Result<String, Box<dyn Error>> {
+    let version = || {
+        let output = Command::new("kamailio").arg("-v").output().ok()?;
+        Some(String::from_utf8_lossy(&output.stdout).lines().next()?.trim().to_owned())
+    };
+    if let Some(line) = version() {
+        return Ok(line);
+    }
+    eprintln!("Kamailio is not here: installing Debian's package");
+    let as_root = ["sh", "-c", INSTALL];
+    let is_root = String::from_utf8(Command::new("id").arg("-u").output()?.stdout)?.trim() == "0";
+    let status = if is_root {
+        Command::new(as_root[0]).args(&as_root[1..]).status()?
+    } else {
+        Command::new("sudo").args(as_root).status()?
+    };
+    if !status.success() {
+        return Err("Kamailio could not be installed with apt-get".into());
+    }
+    version().ok_or_else(|| "Kamailio was installed but does not start".into())
+}
+
+/// RUNLEVEL=1 keeps Debian from starting the service that the package brings.
+const INSTALL: &str = "export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1; \
+     apt-get install -y -qq --no-install-recommends kamailio >/dev/null || \
+     { apt-get update -qq && \
+     apt-get install -y -qq --no-install-recommends kamailio >/dev/null; }";
+
+fn path_text(path: &Path) -> Result<String, Box<dyn Error>> {
+    Ok(path.to_str().ok_or("the temporary folder's name is not UTF-8")?.to_owned())
+}
