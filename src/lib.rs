@@ -3,3 +3,11 @@
 pub mod cli;
 pub mod config;
 pub mod control;
+pub mod echo;
+pub mod mesh;
+pub mod node;
+pub mod probe;
+pub mod readiness;
+pub mod steer;
+pub mod sys;
+pub mod worker;

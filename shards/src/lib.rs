@@ -15,4 +15,5 @@ pub mod registrar;
 pub mod shard;
 pub mod store;
 pub mod transaction;
+pub mod uas;
 pub mod wire;

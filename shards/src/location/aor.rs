@@ -1,17 +1,22 @@
 //! The one way in which an address-of-record becomes canonical. Registrar, router and the choice of the home core all
 //! use it, so they can't disagree.
 
-use alloc::vec::Vec;
+use super::Domains;
+use crate::io::LocalAddr;
+use crate::wire::Uri;
+use alloc::boxed::Box;
 use core::hash::Hasher;
+use core::net::SocketAddr;
 use siphasher::sip::SipHasher13;
 
 /// An address-of-record in its canonical form, `user@host` or `host`, and its keyed hash. It is a buffer to be reused.
 ///
 /// Scheme, password, parameters and headers are dropped (sip and sips share), the user is %-decoded, the host in lower
-/// case, a port of ours dropped, and an alias replaced by its domain.
+/// case, a port of ours dropped, and an alias replaced by its domain. Behind the last `@` stands the host.
 #[derive(Debug)]
 pub struct Aor {
-    bytes: Vec<u8>,
+    bytes: Box<[u8; Aor::BYTES_MAX]>,
+    len: usize,
     hash: u64,
 }
 
@@ -20,10 +25,59 @@ pub struct Aor {
 pub enum NotOurs {
     /// Neither sip nor sips.
     Scheme,
-    /// A domain we do not answer for.
+    /// A domain, or a port, for which we do not answer.
     Domain,
     /// Longer than [`Aor::BYTES_MAX`].
     TooLong,
+}
+
+/// Where we are: what decides whether a URI means us.
+#[derive(Clone, Copy, Debug)]
+pub struct Here<'a> {
+    /// The domains we answer for.
+    pub domains: &'a Domains,
+    /// The addresses the listeners are bound to.
+    pub listeners: &'a [SocketAddr],
+    /// Where the message arrived.
+    pub to: LocalAddr,
+}
+
+impl Here<'_> {
+    /// Whether a URI's host and port are the very address that the message reached.
+    #[must_use]
+    pub fn is_address(&self, uri: &Uri<'_>) -> bool {
+        self.is_own_port(uri.port) && uri.host.ip() == Some(self.to.ip)
+    }
+
+    /// Whether a URI's host and port are ours, whoever its user is.
+    #[must_use]
+    pub fn is_ours(&self, uri: &Uri<'_>) -> bool {
+        self.domains.is_any()
+            || self.is_address(uri)
+            || self.is_own_port(uri.port) && self.with_domain(uri, |name| name.is_some())
+    }
+
+    /// Whether `aor` may be registered at the domain in a Request-URI, RFC 3261 10.3 step 5. Each address of ours serves all
+    /// our domains.
+    #[must_use]
+    pub fn serves(&self, request_uri: &Uri<'_>, aor: &Aor) -> bool {
+        self.domains.is_any()
+            || self.is_own_port(request_uri.port)
+                && self.with_domain(request_uri, |name| name == Some(aor.domain()))
+            || self.is_address(request_uri)
+    }
+
+    /// Shows the name under which a URI's host is kept to `see`.
+    fn with_domain(&self, uri: &Uri<'_>, see: impl FnOnce(Option<&[u8]>) -> bool) -> bool {
+        // RFC 1035 2.3.4: a name has at most 255 octets.
+        let mut lower = [0; 256];
+        let Some(length) = uri.host.write_lower(&mut lower) else { return false };
+        see(self.domains.canonical(&lower[..length]))
+    }
+
+    fn is_own_port(&self, port: Option<u16>) -> bool {
+        port.is_none_or(|port| self.listeners.iter().any(|listener| listener.port() == port))
+    }
 }
 
 impl Aor {
@@ -33,13 +87,20 @@ impl Aor {
     /// An empty buffer.
     #[must_use]
     pub fn new() -> Self {
-        Aor { bytes: Vec::with_capacity(Self::BYTES_MAX), hash: 0 }
+        Aor { bytes: Box::new([0; Self::BYTES_MAX]), len: 0, hash: 0 }
     }
 
     /// `user@host`, or `host` where the URI had no user.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
-        &self.bytes
+        &self.bytes[..self.len]
+    }
+
+    /// What stands behind the last `@`.
+    #[must_use]
+    pub fn domain(&self) -> &[u8] {
+        let start = self.bytes().iter().rposition(|&byte| byte == b'@').map_or(0, |at| at + 1);
+        &self.bytes()[start..]
     }
 
     /// The keyed hash that chooses the home core and the place in its table.
@@ -48,18 +109,52 @@ impl Aor {
         self.hash
     }
 
-    /// Takes over an address-of-record that is canonical already, as a peer of the same node gave it.
+    /// Makes a URI canonical, RFC 3261 10.3 step 5.
     ///
     /// # Errors
-    /// [`NotOurs::TooLong`].
-    pub fn set(&mut self, key: &[u8; 16], canonical: &[u8]) -> Result<(), NotOurs> {
-        if canonical.len() > Self::BYTES_MAX {
-            return Err(NotOurs::TooLong);
+    /// [`NotOurs`] where it is none of our addresses-of-record.
+    pub fn set(&mut self, key: &[u8; 16], uri: &Uri<'_>, here: &Here<'_>) -> Result<(), NotOurs> {
+        if !uri.is_sip() {
+            return Err(NotOurs::Scheme);
         }
-        self.bytes.clear();
-        self.bytes.extend_from_slice(canonical);
-        self.hash = home_hash(key, &self.bytes);
+        let mut len = 0;
+        if uri.user.is_some() {
+            len = uri.write_user(&mut self.bytes[..]).ok_or(NotOurs::TooLong)?;
+            *self.bytes.get_mut(len).ok_or(NotOurs::TooLong)? = b'@';
+            len += 1;
+        }
+        len = self.put_host(len, uri, here)?;
+        self.len = len;
+        self.hash = home_hash(key, self.bytes());
         Ok(())
+    }
+
+    /// Writes the domain behind `start` and gives the end.
+    fn put_host(&mut self, start: usize, uri: &Uri<'_>, here: &Here<'_>) -> Result<usize, NotOurs> {
+        let length = uri.host.write_lower(&mut self.bytes[start..]).ok_or(NotOurs::TooLong)?;
+        let mut end = start + length;
+        let own_port = here.is_own_port(uri.port);
+        match here.domains.canonical(&self.bytes[start..end]) {
+            Some(_) if !own_port => return Err(NotOurs::Domain),
+            Some(name) => {
+                end = start + name.len();
+                self.bytes.get_mut(start..end).ok_or(NotOurs::TooLong)?.copy_from_slice(name);
+            }
+            None if here.domains.is_any() => {
+                // Where every domain is ours, another port is another domain.
+                if let Some(port) = uri.port.filter(|_| !own_port) {
+                    let digits = crate::wire::Decimal::new(u32::from(port));
+                    let port_end = end + 1 + digits.as_bytes().len();
+                    let place = self.bytes.get_mut(end..port_end).ok_or(NotOurs::TooLong)?;
+                    place[0] = b':';
+                    place[1..].copy_from_slice(digits.as_bytes());
+                    end = port_end;
+                }
+            }
+            None if here.is_address(uri) => {}
+            None => return Err(NotOurs::Domain),
+        }
+        Ok(end)
     }
 }
 
@@ -75,4 +170,64 @@ pub fn home_hash(key: &[u8; 16], bytes: &[u8]) -> u64 {
     let mut hasher = SipHasher13::new_with_key(key);
     hasher.write(bytes);
     hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::ListenerId;
+    use alloc::string::{String, ToString};
+
+    fn canonical(domains: &Domains, uri: &str) -> Result<String, NotOurs> {
+        let listeners: [SocketAddr; 1] = ["192.0.2.1:5060".parse().unwrap()];
+        let to = LocalAddr { listener: ListenerId(0), ip: listeners[0].ip() };
+        let mut aor = Aor::new();
+        let uri = Uri::parse(uri.as_bytes()).unwrap();
+        aor.set(&[0; 16], &uri, &Here { domains, listeners: &listeners, to })?;
+        Ok(core::str::from_utf8(aor.bytes()).unwrap().to_string())
+    }
+
+    #[test]
+    fn what_does_not_name_a_user_is_dropped() {
+        let domains = Domains::new(["sip.test"]).with_alias("voip.test", "sip.test");
+        for uri in [
+            "sip:alice@sip.test",
+            "sips:alice@SIP.test",
+            "sip:%61lice@sip.test:5060",
+            "sip:alice:secret@sip.test;transport=tcp?Subject=x",
+            "sip:alice@VOIP.test",
+        ] {
+            assert_eq!(canonical(&domains, uri).as_deref(), Ok("alice@sip.test"), "{uri}");
+        }
+    }
+
+    #[test]
+    fn what_names_another_user_is_kept() {
+        let domains = Domains::new(["sip.test"]);
+        assert_eq!(canonical(&domains, "sip:Alice@sip.test").as_deref(), Ok("Alice@sip.test"));
+        assert_eq!(canonical(&domains, "sip:sip.test").as_deref(), Ok("sip.test"));
+        assert_eq!(canonical(&domains, "sip:a%40b@sip.test").as_deref(), Ok("a@b@sip.test"));
+        assert_eq!(canonical(&domains, "sip:a%00b@sip.test").as_deref(), Ok("a\0b@sip.test"));
+    }
+
+    #[test]
+    fn others_are_not_ours() {
+        let domains = Domains::new(["sip.test"]);
+        assert_eq!(canonical(&domains, "sip:alice@other.test"), Err(NotOurs::Domain));
+        assert_eq!(canonical(&domains, "sip:alice@sip.test:5070"), Err(NotOurs::Domain));
+        assert_eq!(canonical(&domains, "tel:+15551234"), Err(NotOurs::Scheme));
+        assert_eq!(
+            canonical(&domains, &("sip:".to_string() + &"a".repeat(600) + "@sip.test")),
+            Err(NotOurs::TooLong)
+        );
+        assert_eq!(canonical(&domains, "sip:alice@192.0.2.1").as_deref(), Ok("alice@192.0.2.1"));
+        assert_eq!(canonical(&domains, "sip:alice@192.0.2.2"), Err(NotOurs::Domain));
+    }
+
+    #[test]
+    fn where_every_domain_is_ours_another_port_is_another_domain() {
+        let domains = Domains::any();
+        assert_eq!(canonical(&domains, "sip:a@x.test:5060").as_deref(), Ok("a@x.test"));
+        assert_eq!(canonical(&domains, "sip:a@x.test:5070").as_deref(), Ok("a@x.test:5070"));
+    }
 }

@@ -41,13 +41,10 @@ impl Domains {
         self.any
     }
 
-    /// The name under which the users of `host` are kept; `None` where it is not ours. `host` is lower-case.
+    /// The name under which the users of `host`, in lower case, are kept; `None` where it is not named.
     #[must_use]
-    pub fn canonical<'a>(&'a self, host: &'a [u8]) -> Option<&'a [u8]> {
-        match self.names.get(host) {
-            Some(name) => Some(name),
-            None => self.any.then_some(host),
-        }
+    pub fn canonical(&self, host: &[u8]) -> Option<&[u8]> {
+        self.names.get(host).map(|name| &**name)
     }
 }
 
@@ -65,6 +62,5 @@ mod tests {
         assert_eq!(domains.canonical(b"sip.test"), Some(&b"sip.test"[..]));
         assert_eq!(domains.canonical(b"voip.test"), Some(&b"sip.test"[..]));
         assert_eq!(domains.canonical(b"other.test"), None);
-        assert_eq!(Domains::any().canonical(b"other.test"), Some(&b"other.test"[..]));
     }
 }

@@ -363,6 +363,42 @@ impl Update<'_> {
         })
     }
 
+    /// The bindings of an address-of-record as this update would leave them. Those it does not touch come with their id.
+    pub fn after(
+        &self,
+        aor: Option<AorId>,
+        now: Instant,
+    ) -> impl Iterator<Item = (Option<BindingId>, Binding<'_>)> {
+        let Location { bindings, arena, staged, .. } = &*self.location;
+        let untouched = self.location.bindings(aor, now).filter(|&(id, _)| !self.changes(id));
+        let touched = staged.iter().filter_map(|change| {
+            let (record, terms) = match *change {
+                Staged::Create { record, terms } | Staged::Rewrite { record, terms, .. } => {
+                    (record, terms)
+                }
+                Staged::Refresh { id, terms } => (bindings.at(id)?.record, terms),
+                Staged::Remove { .. } => return None,
+            };
+            Some((None, Binding { record: Record::decode(arena.get(record)), terms }))
+        });
+        untouched.map(|(id, binding)| (Some(id), binding)).chain(touched)
+    }
+
+    /// Whether any of the changes stores strings: a mere refresh does not.
+    #[must_use]
+    pub fn stores(&self) -> bool {
+        self.location.staged.iter().any(|change| match change {
+            Staged::Create { .. } | Staged::Rewrite { .. } => true,
+            Staged::Refresh { .. } | Staged::Remove { .. } => false,
+        })
+    }
+
+    /// Whether another change fits into this update.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.location.staged.len() < self.location.staged.capacity()
+    }
+
     /// The table as it is without this update.
     #[must_use]
     pub fn before(&self) -> &Location {
@@ -426,8 +462,10 @@ fn place(hash: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{Domains, Here};
     use super::*;
     use crate::io::{ListenerId, LocalAddr, Peer};
+    use crate::wire::Uri;
     use alloc::collections::BTreeMap;
     use alloc::format;
     use alloc::string::String;
@@ -462,8 +500,16 @@ mod tests {
     }
 
     fn aor(number: u8) -> Aor {
+        let domains = Domains::any();
+        let to = LocalAddr { listener: ListenerId(0), ip: [127, 0, 0, 1].into() };
+        let uri = format!("sip:user{number}@sip.test");
         let mut aor = Aor::new();
-        aor.set(&KEY, format!("user{number}@sip.test").as_bytes()).unwrap();
+        aor.set(
+            &KEY,
+            &Uri::parse(uri.as_bytes()).unwrap(),
+            &Here { domains: &domains, listeners: &[], to },
+        )
+        .unwrap();
         aor
     }
 

@@ -1,5 +1,207 @@
-//! The registrar, RFC 3261 10.3.
+//! The registrar, RFC 3261 10.3: what a REGISTER asks for, whether it may, and the answer. The bindings themselves are kept by
+//! [`location`](crate::location).
 
+mod contacts;
 mod policy;
+mod response;
 
 pub use policy::{Policy, UnsupportedPath, WhenFull};
+
+use crate::io::{Class, Datagram, Instant};
+use crate::location::{Aor, Here, Location, NotOurs};
+use crate::uas::{self, Refusal};
+use crate::wire::{Contact, HeaderId, Message, Uri};
+use alloc::vec::Vec;
+use contacts::Wish;
+
+/// The registrar of one core: its policy, and scratch for one request.
+#[derive(Debug)]
+pub struct Registrar {
+    policy: Policy,
+    contacts_max: usize,
+    /// The Path values of the request, with commas between them.
+    path: Vec<u8>,
+    /// The parameters of one contact.
+    params: Vec<u8>,
+}
+
+/// A REGISTER for an address-of-record, with what is known of it besides its text.
+#[derive(Clone, Copy, Debug)]
+pub struct Register<'m> {
+    /// The request.
+    pub message: &'m Message<'m>,
+    /// Its Request-URI.
+    pub uri: &'m Uri<'m>,
+    /// How it arrived.
+    pub datagram: Datagram<'m>,
+    /// A keyed hash of its branch.
+    pub branch: u32,
+}
+
+/// What a REGISTER did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Registered {
+    /// [`Class::RegisterNew`], [`Class::RegisterRefresh`], [`Class::RegisterRemove`], [`Class::RegisterQuery`] or
+    /// [`Class::Duplicate`].
+    pub class: Class,
+    /// Bindings made.
+    pub created: u32,
+    /// Bindings given a new expiry.
+    pub refreshed: u32,
+    /// Bindings removed at the UA's wish.
+    pub removed: u32,
+    /// Bindings removed to make room.
+    pub replaced: u32,
+    /// Whether outbound was used, RFC 5626 6.
+    is_outbound: bool,
+}
+
+impl Registered {
+    const QUERY: Registered = Registered {
+        class: Class::RegisterQuery,
+        created: 0,
+        refreshed: 0,
+        removed: 0,
+        replaced: 0,
+        is_outbound: false,
+    };
+}
+
+impl Registrar {
+    /// A registrar for requests with up to `contacts_max` contacts and `message_bytes` bytes.
+    #[must_use]
+    pub fn new(policy: Policy, contacts_max: usize, message_bytes: usize) -> Self {
+        // A path of many short values grows by a comma each, which stood in the message too.
+        let scratch = || Vec::with_capacity(message_bytes);
+        Registrar { policy, contacts_max, path: scratch(), params: scratch() }
+    }
+
+    /// Does what a REGISTER asks for, or nothing at all.
+    ///
+    /// # Errors
+    /// Why it is refused; nothing has changed then.
+    pub fn register(
+        &mut self,
+        now: Instant,
+        request: &Register<'_>,
+        aor: Result<&Aor, NotOurs>,
+        here: &Here<'_>,
+        location: &mut Location,
+    ) -> Result<Registered, Refusal> {
+        let Register { message, uri, .. } = *request;
+        if !uri.is_sip() {
+            return Err(Refusal::UnsupportedScheme);
+        }
+        uas::check_extensions(message, HeaderId::Require)?;
+        // RFC 3261 10.3 steps 1 and 5: both the domain of the Request-URI and the address-of-record are ours, and belong together.
+        let aor = aor.map_err(|reason| match reason {
+            NotOurs::Domain => Refusal::NotFound,
+            NotOurs::Scheme => Refusal::BadRequest("Unsupported URI Scheme In To"),
+            NotOurs::TooLong => Refusal::BadRequest("Address-of-Record Too Long"),
+        })?;
+        if !here.serves(uri, aor) {
+            return Err(Refusal::NotFound);
+        }
+        self.path(message)?;
+        match self.wish(message)? {
+            Wish::Query => Ok(Registered::QUERY),
+            Wish::RemoveAll => remove_all(now, request, aor, location),
+            Wish::Contacts { is_first_hop_outbound } => {
+                self.change(now, request, aor, is_first_hop_outbound, location)
+            }
+        }
+    }
+
+    /// Collects the Path, RFC 3327 5.3.
+    fn path(&mut self, message: &Message<'_>) -> Result<(), Refusal> {
+        self.path.clear();
+        if !message.has(HeaderId::Path) {
+            return Ok(());
+        }
+        for address in message.addresses(HeaderId::Path) {
+            if !self.path.is_empty() {
+                self.path.push(b',');
+            }
+            self.path.extend_from_slice(address.map_err(Refusal::Malformed)?.raw);
+        }
+        match self.policy.unsupported_path {
+            UnsupportedPath::Reject if !supports(message, b"path")? => {
+                Err(Refusal::PathNotSupportedByUa)
+            }
+            UnsupportedPath::Reject | UnsupportedPath::Store => Ok(()),
+        }
+    }
+
+    /// What the Contact values say together, RFC 3261 10.3 step 6 and RFC 5626 6.
+    fn wish(&self, message: &Message<'_>) -> Result<Wish, Refusal> {
+        let (mut count, mut has_star, mut bound, mut has_flow) = (0, false, 0, false);
+        for contact in message.contacts() {
+            count += 1;
+            match contact.map_err(Refusal::Malformed)? {
+                Contact::Star => has_star = true,
+                Contact::Address(contact) => {
+                    bound += usize::from(contact.expires.or(message.expires()) != Some(0));
+                    has_flow |= contact.instance.is_some() && contact.reg_id.is_some();
+                }
+            }
+        }
+        if count == 0 {
+            return Ok(Wish::Query);
+        }
+        if count > self.contacts_max {
+            return Err(Refusal::BadRequest("Too Many Contacts"));
+        }
+        if has_star {
+            // RFC 3261 10.3 step 6: alone, and with an Expires of 0.
+            return if count == 1 && message.expires() == Some(0) {
+                Ok(Wish::RemoveAll)
+            } else {
+                Err(Refusal::BadRequest("Bad Wildcard Contact"))
+            };
+        }
+        if !has_flow {
+            return Ok(Wish::Contacts { is_first_hop_outbound: false });
+        }
+        // RFC 5626 6: the first hop is who puts the first Via above the UA's own. It is us, or it says `ob` in its Path.
+        let is_first_hop = message.vias().nth(1).is_none();
+        let is_first_hop_outbound = is_first_hop || contacts::first_path_is_outbound(message);
+        if !is_first_hop_outbound && supports(message, b"outbound")? {
+            return Err(Refusal::FirstHopLacksOutbound);
+        }
+        if is_first_hop_outbound && bound > 1 {
+            return Err(Refusal::BadRequest("More Than One Contact With reg-id"));
+        }
+        Ok(Wish::Contacts { is_first_hop_outbound })
+    }
+}
+
+/// `Contact: *` with an Expires of 0, RFC 3261 10.3 step 6.
+fn remove_all(
+    now: Instant,
+    request: &Register<'_>,
+    aor: &Aor,
+    location: &mut Location,
+) -> Result<Registered, Refusal> {
+    let mut removed = 0;
+    let id = location.find(aor);
+    let mut update = location.update();
+    loop {
+        let Some((binding, held)) = update.before().bindings(id, now).nth(removed) else { break };
+        contacts::check_order(request, &held)?;
+        update.remove(binding);
+        removed += 1;
+    }
+    update.commit(aor).map_err(|_full| Refusal::LocationFull)?;
+    let removed = u32::try_from(removed).unwrap_or(u32::MAX);
+    Ok(Registered { class: Class::RegisterRemove, removed, ..Registered::QUERY })
+}
+
+/// Whether the UA says that it supports an extension.
+fn supports(message: &Message<'_>, extension: &[u8]) -> Result<bool, Refusal> {
+    for tag in message.option_tags(HeaderId::Supported) {
+        if tag.map_err(Refusal::Malformed)?.eq_ignore_ascii_case(extension) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}

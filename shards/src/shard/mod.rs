@@ -5,3 +5,448 @@ mod settings;
 
 pub use metrics::{Gauges, Metrics};
 pub use settings::{Homes, Keys, Limits, Settings};
+
+use crate::io::{
+    Class, CoreId, Datagram, Input, Instant, Outbox, Outcome, Reason, UnixTime, Verdict,
+};
+use crate::location::{Aor, Here, Location, NotOurs, home_hash};
+use crate::registrar::{Register, Registered, Registrar};
+use crate::transaction::completed::Answer;
+use crate::transaction::{Completed, Fingerprint, Identity, ToTag};
+use crate::uas::{self, Caller, Refusal};
+use crate::wire::{self, Home, Index, Malformed, Message, Method, Peek, StartLine, Uri};
+
+/// One core's share of the node.
+#[derive(Debug)]
+pub struct Shard {
+    settings: Settings,
+    index: Index,
+    aor: Aor,
+    completed: Completed,
+    registrar: Registrar,
+    location: Location,
+    date: Date,
+    metrics: Metrics,
+}
+
+/// The value of Date, written once a second.
+#[derive(Debug)]
+struct Date {
+    at: UnixTime,
+    text: [u8; 29],
+}
+
+impl Shard {
+    /// A shard with all the memory that it will ever use.
+    ///
+    /// # Panics
+    /// Where a limit is beyond what a table can hold; the configuration does not allow it.
+    #[must_use]
+    pub fn new(settings: Settings) -> Self {
+        let limits = &settings.limits;
+        let bindings = u32::try_from(limits.bindings).expect("bindings are counted in 32 bits");
+        // A REGISTER may remove as many bindings as an address-of-record has, and make as many as it lists.
+        let changes = limits.contacts + usize::from(settings.policy.max_contacts);
+        Shard {
+            index: Index::new(limits.header_lines),
+            aor: Aor::new(),
+            completed: Completed::new(limits.completed_bytes),
+            registrar: Registrar::new(
+                settings.policy.clone(),
+                limits.contacts,
+                limits.message_bytes,
+            ),
+            location: Location::new(bindings, limits.arena_bytes, changes),
+            date: Date { at: UnixTime(0), text: wire::sip_date(UnixTime(0)) },
+            metrics: Metrics::default(),
+            settings,
+        }
+    }
+
+    /// Thinks about one input. What has to be sent is added to `out`, which must have room.
+    pub fn handle(
+        &mut self,
+        now: Instant,
+        wall: UnixTime,
+        input: Input<'_>,
+        out: &mut Outbox,
+    ) -> Outcome {
+        debug_assert!(out.has_room());
+        let outcome = match input {
+            Input::Datagram(datagram) => self.receive(now, wall, datagram, false, out),
+            Input::Hop(datagram) => self.receive(now, wall, datagram, true, out),
+        };
+        self.metrics.count(outcome);
+        outcome
+    }
+
+    /// Does what time has made due, touching at most `budget` timers.
+    pub fn expire(&mut self, now: Instant, budget: u32) {
+        self.metrics.bindings_expired += u64::from(self.location.expire(now, budget));
+    }
+
+    /// When [`expire`](Self::expire) has work to do, at the earliest; in the past where its budget did not suffice.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        self.location.deadline()
+    }
+
+    /// What was counted.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// How full it is.
+    #[must_use]
+    pub fn gauges(&self) -> Gauges {
+        let usage = self.location.arena().usage();
+        let arena_bytes =
+            usage.string_bytes + usage.rounding_bytes + usage.class_free_bytes + usage.free_bytes;
+        Gauges {
+            aors: self.location.aors_len() as usize,
+            bindings: self.location.bindings_len() as usize,
+            arena_used_bytes: arena_bytes - usage.free_bytes,
+            arena_bytes,
+            completed_evicted: self.completed.metrics().evicted,
+        }
+    }
+
+    /// Walks the invariants of all tables.
+    ///
+    /// # Panics
+    /// Where one is broken.
+    pub fn check(&self) {
+        self.location.check();
+        self.completed.check();
+        assert!(self.metrics.reconciles(), "an input without a verdict, or with two");
+    }
+
+    /// Recognises a datagram, and moves it where it lives.
+    fn receive(
+        &mut self,
+        now: Instant,
+        wall: UnixTime,
+        datagram: Datagram<'_>,
+        has_moved: bool,
+        out: &mut Outbox,
+    ) -> Outcome {
+        let bytes = datagram.bytes;
+        if bytes.len() > self.settings.limits.message_bytes {
+            return dropped(Class::Junk, Reason::TooLarge);
+        }
+        let (method, home) = match wire::peek(bytes, &mut self.index) {
+            Peek::Empty => return dropped(Class::Keepalive, Reason::Empty),
+            Peek::Crlf => return dropped(Class::Keepalive, Reason::Crlf),
+            Peek::Stun => return dropped(Class::Keepalive, Reason::Stun),
+            Peek::NotSip => return dropped(Class::Junk, Reason::NotSip),
+            Peek::Malformed(malformed) => return self.malformed(datagram, malformed, out),
+            Peek::Response { .. } => return self.response(bytes),
+            Peek::Request { method, home } => (method, home),
+        };
+        let (aor, home) = self.home(&datagram, home);
+        if let Some(home) = home
+            && home != self.settings.core
+            && !has_moved
+        {
+            return Outcome { class: Class::Move, verdict: Verdict::Hopped(home) };
+        }
+        let message = match Message::parse(bytes, &mut self.index) {
+            Ok(message) => message,
+            Err(malformed) => return self.malformed(datagram, malformed, out),
+        };
+        let StartLine::Request { uri, .. } = *message.start_line() else {
+            unreachable!("the peek has seen a request")
+        };
+        let here = here(&self.settings, &datagram);
+        let tag = ToTag::new(&self.settings.keys.tag, message.call_id());
+        let caller = Caller { datagram, index: message.index(), tag };
+        match method {
+            Method::Register => {
+                let request = Register { message: &message, uri: &uri, datagram, branch: 0 };
+                let aor = aor.map(|()| &self.aor);
+                let rooms = Rooms {
+                    key: &self.settings.keys.transaction,
+                    completed: &mut self.completed,
+                    registrar: &mut self.registrar,
+                    location: &mut self.location,
+                    date: &mut self.date,
+                    metrics: &mut self.metrics,
+                };
+                rooms.register(now, wall, request, &caller, aor, &here, out)
+            }
+            // RFC 3261 17.2.1: it ends the retransmission of a refusal, and refusals are not retransmitted here.
+            Method::Ack => Outcome { class: Class::Ack, verdict: Verdict::Absorbed },
+            Method::Options
+            | Method::Invite
+            | Method::Bye
+            | Method::Cancel
+            | Method::Prack
+            | Method::Subscribe
+            | Method::Notify
+            | Method::Publish
+            | Method::Info
+            | Method::Refer
+            | Method::Message
+            | Method::Update
+            | Method::Other(_) => match uas::serve(&message, method, &uri, &here) {
+                Ok(()) => Outcome { class: Class::Options, verdict: uas::options(&caller, out) },
+                Err(refusal) => refused(uas::refuse(&caller, Some(&message), refusal, out)),
+            },
+        }
+    }
+
+    /// Where a request lives. `None`: it can't be told, so it is answered here.
+    fn home(
+        &mut self,
+        datagram: &Datagram<'_>,
+        home: Home<'_>,
+    ) -> (Result<(), NotOurs>, Option<CoreId>) {
+        let key = &self.settings.keys.home;
+        match home {
+            Home::CallId(call_id) => {
+                (Ok(()), Some(self.settings.homes.home(home_hash(key, call_id))))
+            }
+            Home::AddressOfRecord(uri) => {
+                // A To that can't be read is refused by the parser, wherever it is.
+                let Ok(uri) = Uri::parse(uri) else { return (Err(NotOurs::Scheme), None) };
+                let here = here(&self.settings, datagram);
+                match self.aor.set(key, &uri, &here) {
+                    Ok(()) => (Ok(()), Some(self.settings.homes.home(self.aor.hash()))),
+                    Err(reason) => (Err(reason), None),
+                }
+            }
+        }
+    }
+
+    /// Answers what breaks the grammar, as far as it can be answered.
+    fn malformed(
+        &mut self,
+        datagram: Datagram<'_>,
+        malformed: Malformed,
+        out: &mut Outbox,
+    ) -> Outcome {
+        // RFC 3261 8.2.7 and 17.1.1.3: nothing answers an ACK, and nothing answers a response.
+        if !self.index.is_request() {
+            return dropped(Class::Response, Reason::BadResponse);
+        }
+        if self.index.is_ack(datagram.bytes) {
+            return dropped(Class::Ack, Reason::BadRequest);
+        }
+        let tag = ToTag::new(&self.settings.keys.tag, self.index.call_id(datagram.bytes));
+        let caller = Caller { datagram, index: &self.index, tag };
+        refused(uas::refuse(&caller, None, Refusal::Malformed(malformed), out))
+    }
+
+    /// Nothing was asked, so no response is expected.
+    fn response(&mut self, bytes: &[u8]) -> Outcome {
+        let reason = match Message::parse(bytes, &mut self.index) {
+            // RFC 6026 7.2: a response without a transaction goes nowhere.
+            Ok(_) => Reason::NoTransaction,
+            Err(_) => Reason::BadResponse,
+        };
+        dropped(Class::Response, reason)
+    }
+}
+
+/// What a REGISTER walks through, apart from what it was read with.
+struct Rooms<'s> {
+    key: &'s [u8; 16],
+    completed: &'s mut Completed,
+    registrar: &'s mut Registrar,
+    location: &'s mut Location,
+    date: &'s mut Date,
+    metrics: &'s mut Metrics,
+}
+
+impl Rooms<'_> {
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "each is another part of the way: time, request, caller, place, outbox"
+    )]
+    fn register(
+        self,
+        now: Instant,
+        wall: UnixTime,
+        mut request: Register<'_>,
+        caller: &Caller<'_>,
+        aor: Result<&Aor, NotOurs>,
+        here: &Here<'_>,
+        out: &mut Outbox,
+    ) -> Outcome {
+        let salt = aor.map_or(0, Aor::hash);
+        let fingerprint = Fingerprint::new(self.key, &identity(request.message)).salted(salt);
+        if let Some(answer) = self.completed.find(now, fingerprint) {
+            // RFC 3261 17.2.2: the same bytes again, the same way.
+            let mut reply = out.reply();
+            reply.put(answer.response);
+            let sent = reply.send(answer.to, answer.from);
+            debug_assert!(sent, "it fitted before");
+            return Outcome { class: Class::Duplicate, verdict: Verdict::Replied };
+        }
+        request.branch = fingerprint.low();
+        let registered = match self.registrar.register(now, &request, aor, here, self.location) {
+            Ok(registered) => registered,
+            Err(refusal) => {
+                self.metrics.location_full += u64::from(refusal == Refusal::LocationFull);
+                return refused(uas::refuse(caller, Some(request.message), refusal, out));
+            }
+        };
+        self.metrics.count_bindings(&registered);
+        let class = registered.class;
+        let Some(mut response) = caller.respond(out, 200, "OK") else {
+            return dropped(class, Reason::BadRequest);
+        };
+        let id = aor.ok().and_then(|aor| self.location.find(aor));
+        self.registrar.write_bindings(now, &registered, id, self.location, &mut response);
+        // RFC 3261 10.3 step 8: the response should carry a Date.
+        response.header("Date", self.date.at(wall));
+        let reply = response.finish();
+        let answer = Answer {
+            response: reply.written(),
+            to: caller.destination(),
+            from: caller.datagram.to,
+        };
+        self.completed.insert(now, fingerprint, &answer);
+        Outcome { class, verdict: caller.send(reply, Verdict::Replied) }
+    }
+}
+
+impl Metrics {
+    fn count_bindings(&mut self, registered: &Registered) {
+        self.bindings_created += u64::from(registered.created);
+        self.bindings_refreshed += u64::from(registered.refreshed);
+        self.bindings_removed += u64::from(registered.removed);
+        self.bindings_replaced += u64::from(registered.replaced);
+    }
+}
+
+impl Date {
+    fn at(&mut self, wall: UnixTime) -> &[u8] {
+        if self.at != wall {
+            *self = Date { at: wall, text: wire::sip_date(wall) };
+        }
+        &self.text
+    }
+}
+
+fn here<'a>(settings: &'a Settings, datagram: &Datagram<'_>) -> Here<'a> {
+    Here { domains: &settings.domains, listeners: &settings.listeners, to: datagram.to }
+}
+
+/// By what a request is matched to its transaction, RFC 3261 17.2.3.
+fn identity<'m>(message: &Message<'m>) -> Identity<'m> {
+    let via = message.via();
+    let method = message.cseq().method.name();
+    match via.branch {
+        Some(branch) if branch.starts_with(b"z9hG4bK") => Identity::Branch {
+            branch,
+            sent_by_host: via.host.raw(),
+            sent_by_port: via.port,
+            method,
+        },
+        Some(_) | None => Identity::Rfc2543 {
+            request_uri: match message.start_line() {
+                StartLine::Request { uri, .. } => uri.raw,
+                StartLine::Response { .. } => b"",
+            },
+            to_tag: message.to().tag.unwrap_or_default(),
+            from_tag: message.from().tag.unwrap_or_default(),
+            call_id: message.call_id(),
+            cseq: message.cseq().number,
+            method,
+            via: via.raw,
+        },
+    }
+}
+
+fn dropped(class: Class, reason: Reason) -> Outcome {
+    Outcome { class, verdict: Verdict::Dropped(reason) }
+}
+
+fn refused(verdict: Verdict) -> Outcome {
+    Outcome { class: Class::Refusal, verdict }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::{ListenerId, LocalAddr, Peer};
+    use crate::location::Domains;
+    use crate::registrar::Policy;
+    use alloc::format;
+    use alloc::string::String;
+    use alloc::sync::Arc;
+    use core::time::Duration;
+
+    fn shard() -> Shard {
+        Shard::new(Settings {
+            core: CoreId(0),
+            homes: Homes::all(1),
+            keys: Keys::derive(&[1; 32]),
+            domains: Arc::new(Domains::new(["sip.test"])),
+            listeners: Arc::new(["127.0.0.1:5060".parse().unwrap()]),
+            policy: Policy::default(),
+            limits: Limits {
+                message_bytes: 8192,
+                header_lines: 64,
+                contacts: 8,
+                bindings: 100,
+                arena_bytes: 64 * 1024,
+                completed_bytes: 64 * 1024,
+            },
+        })
+    }
+
+    fn register(branch: u32, cseq: u32, headers: &str) -> String {
+        format!(
+            "REGISTER sip:sip.test SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1:5080;branch=z9hG4bK{branch};rport\r\n\
+             Max-Forwards: 70\r\nFrom: <sip:alice@sip.test>;tag=1\r\nTo: <sip:alice@sip.test>\r\n\
+             Call-ID: call-1\r\nCSeq: {cseq} REGISTER\r\n{headers}Content-Length: 0\r\n\r\n"
+        )
+    }
+
+    fn send(shard: &mut Shard, at: Instant, text: &str) -> (Outcome, String) {
+        let mut out = Outbox::new(1, 0);
+        let from = Peer::udp("127.0.0.1:5080".parse().unwrap());
+        let to = LocalAddr { listener: ListenerId(0), ip: [127, 0, 0, 1].into() };
+        let datagram = Datagram { from, to, bytes: text.as_bytes(), age: Duration::ZERO };
+        let outcome =
+            shard.handle(at, UnixTime(1_800_000_000), Input::Datagram(datagram), &mut out);
+        shard.check();
+        let reply =
+            out.sends().first().map(|send| String::from_utf8(out.bytes(send).to_vec()).unwrap());
+        (outcome, reply.unwrap_or_default())
+    }
+
+    #[test]
+    fn a_binding_is_made_refreshed_offered_and_expires() {
+        let mut shard = shard();
+        let contact = "Contact: <sip:alice@127.0.0.1:5080>;q=0.5;expires=100;+x=1\r\n";
+        let (outcome, first) = send(&mut shard, Instant::START, &register(1, 1, contact));
+        assert_eq!(outcome, Outcome { class: Class::RegisterNew, verdict: Verdict::Replied });
+        assert!(first.starts_with("SIP/2.0 200 OK\r\n"), "{first}");
+        assert!(
+            first.contains("Contact: <sip:alice@127.0.0.1:5080>;+x=1;q=0.5;expires=100\r\n"),
+            "{first}"
+        );
+
+        let (outcome, again) = send(&mut shard, Instant::START, &register(1, 1, contact));
+        assert_eq!(outcome.class, Class::Duplicate);
+        assert_eq!(again, first);
+
+        let later = Instant::START.plus_secs(60);
+        let (outcome, _) = send(&mut shard, later, &register(2, 2, contact));
+        assert_eq!(outcome.class, Class::RegisterRefresh);
+        let (outcome, old) = send(&mut shard, later, &register(3, 2, contact));
+        assert_eq!(outcome.verdict, Verdict::Refused(500), "{old}");
+
+        let (outcome, query) = send(&mut shard, later.plus_secs(99), &register(4, 3, ""));
+        assert_eq!(outcome.class, Class::RegisterQuery);
+        assert!(query.contains(";expires=1\r\n"), "{query}");
+        let (_, gone) = send(&mut shard, later.plus_secs(100), &register(5, 4, ""));
+        assert!(!gone.contains("Contact:"), "{gone}");
+        shard.expire(later.plus_secs(101), 10_000);
+        assert_eq!(shard.gauges().bindings, 0);
+    }
+}

@@ -70,6 +70,22 @@ impl Fingerprint {
         let hash = hasher.finish128();
         Fingerprint([hash.h1, hash.h2])
     }
+
+    /// This fingerprint among those that share a keyed hash, such as the one of their address-of-record. Phones behind NATs
+    /// have the same sent-by, and poor ones the same branches.
+    #[inline]
+    #[must_use]
+    pub fn salted(self, hash: u64) -> Self {
+        Fingerprint([self.0[0] ^ hash, self.0[1] ^ hash.rotate_left(32)])
+    }
+
+    /// 32 of its bits.
+    #[inline]
+    #[must_use]
+    #[allow(clippy::cast_possible_truncation, reason = "32 bits are wanted")]
+    pub fn low(self) -> u32 {
+        self.0[0] as u32
+    }
 }
 
 /// The length of a field of a message, which is far below 2^31.

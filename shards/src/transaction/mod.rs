@@ -4,9 +4,11 @@
 pub mod completed;
 mod fingerprint;
 mod log;
+mod tag;
 
 pub use completed::Completed;
 pub use fingerprint::{Fingerprint, Identity};
+pub use tag::ToTag;
 
 use core::time::Duration;
 

@@ -91,6 +91,18 @@ impl Index {
         matches!(self.start, Some(Start::Request { .. }))
     }
 
+    /// Whether the message that was peeked at is an ACK, well-formed or not.
+    #[must_use]
+    pub fn is_ack(&self, bytes: &[u8]) -> bool {
+        matches!(self.start, Some(Start::Request { method, .. }) if method.of(bytes) == b"ACK")
+    }
+
+    /// The Call-ID of the message that was peeked at; empty where it was not reached or is malformed.
+    #[must_use]
+    pub fn call_id<'m>(&self, bytes: &'m [u8]) -> &'m [u8] {
+        self.essentials.call_id.of(bytes)
+    }
+
     /// The first defect that was found.
     #[must_use]
     pub fn failure(&self) -> Option<Malformed> {

@@ -23,6 +23,12 @@ impl<'m> Params<'m> {
         Params { raw }
     }
 
+    /// Parameters whose grammar was checked when they were received. Of others, those before the first defect are seen.
+    #[must_use]
+    pub fn checked(raw: &'m [u8]) -> Self {
+        Params::new(raw)
+    }
+
     /// The bytes, from the first semicolon to the end of the last parameter; empty where there is none.
     #[must_use]
     pub fn raw(&self) -> &'m [u8] {

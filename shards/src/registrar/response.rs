@@ -1,0 +1,60 @@
+//! The 200 to a REGISTER, RFC 3261 10.3 step 8: every binding with the time it has left.
+
+use super::{Registered, Registrar};
+use crate::io::Instant;
+use crate::location::{AorId, Location, Record};
+use crate::uas::SUPPORTED;
+use crate::wire::Response;
+
+/// What a binding takes in a response, at most.
+pub(super) fn contact_bytes(record: &Record<'_>) -> usize {
+    const AROUND: usize = "Contact: <>;q=0.123;expires=4294967295\r\n".len();
+    AROUND + record.contact.len() + record.params.len()
+}
+
+impl Registrar {
+    /// Writes what is particular to the 200 to the request that [`register`](Self::register) saw last.
+    pub fn write_bindings(
+        &self,
+        now: Instant,
+        registered: &Registered,
+        id: Option<AorId>,
+        location: &Location,
+        response: &mut Response<'_>,
+    ) {
+        for (_, binding) in location.bindings(id, now) {
+            response.put(b"Contact: <");
+            response.put(binding.record.contact);
+            response.put(b">");
+            response.put(binding.record.params);
+            if let Some(thousandths) = binding.terms.q {
+                put_q(response, thousandths);
+            }
+            response.put(b";expires=");
+            response.put_number(now.secs_until(binding.terms.expires));
+            response.put(b"\r\n");
+        }
+        // RFC 3327 5.3: the UA learns which Path was stored for it.
+        if !self.path.is_empty() {
+            response.header("Path", &self.path);
+        }
+        if registered.is_outbound {
+            // RFC 5626 6.
+            response.header("Require", b"outbound");
+        }
+        response.header("Supported", SUPPORTED.as_bytes());
+    }
+}
+
+/// RFC 3261 25.1: `( "0" [ "." 0*3DIGIT ] ) / ( "1" [ "." 0*3("0") ] )`.
+fn put_q(response: &mut Response<'_>, thousandths: u16) {
+    let digits = [thousandths / 100 % 10, thousandths / 10 % 10, thousandths % 10];
+    let length = digits.iter().rposition(|&digit| digit != 0).map_or(0, |last| last + 1);
+    response.put(if thousandths >= 1000 { b";q=1" } else { b";q=0" });
+    if length > 0 {
+        response.put(b".");
+    }
+    for &digit in &digits[..length] {
+        response.put_number(u32::from(digit));
+    }
+}
