@@ -68,7 +68,7 @@ impl<'m> Cursor<'m> {
     }
 
     /// The byte here, or none at the end.
-    #[inline]
+    #[inline(always)]
     pub(super) fn byte(&self) -> Option<u8> {
         if self.at < self.end { self.bytes.get(self.at).copied() } else { None }
     }
@@ -85,13 +85,14 @@ impl<'m> Cursor<'m> {
     }
 
     /// Skips linear white space: spaces, tabs and folds.
-    #[inline]
+    #[inline(always)]
     pub(super) fn lws(&mut self) {
         if self.byte().is_some_and(|byte| byte <= b' ') {
             self.lws_slow();
         }
     }
 
+    #[cold]
     fn lws_slow(&mut self) {
         loop {
             match self.byte() {
@@ -110,7 +111,7 @@ impl<'m> Cursor<'m> {
     }
 
     /// Takes `separator` with white space around it, or stays before that white space.
-    #[inline]
+    #[inline(always)]
     pub(super) fn separator(&mut self, separator: u8) -> bool {
         let before = self.at;
         self.lws();

@@ -23,11 +23,7 @@ pub struct Index {
     length: usize,
     /// Where the next line starts.
     next: usize,
-    /// Up to where line ends were looked for; those before are taken.
-    looked: usize,
-    /// The line ends not taken yet among the 64 bytes from `block`.
-    breaks: u64,
-    block: usize,
+    ends: LineEnds,
     /// Where the body starts, once the empty line was found.
     body: Option<u16>,
     is_done: bool,
@@ -45,15 +41,6 @@ pub(super) struct Line {
     /// Behind the line's CRLF.
     pub(super) end: u16,
     pub(super) id: HeaderId,
-}
-
-enum LineEnd {
-    /// At this CRLF.
-    At(usize),
-    /// A CR or LF alone.
-    Bare(usize),
-    /// None up to the end of the datagram.
-    Missing,
 }
 
 impl Index {
@@ -74,9 +61,7 @@ impl Index {
             repeated: 0,
             length: 0,
             next: 0,
-            looked: 0,
-            breaks: 0,
-            block: 0,
+            ends: LineEnds::default(),
             body: None,
             is_done: true,
             failure: None,
@@ -117,9 +102,6 @@ impl Index {
         self.repeated = 0;
         self.length = bytes.len();
         self.next = 0;
-        self.looked = 0;
-        self.breaks = 0;
-        self.block = 0;
         self.body = None;
         self.is_done = false;
         self.failure = None;
@@ -132,14 +114,14 @@ impl Index {
                 ..Malformed::bad("Message Too Large", Self::MESSAGE_BYTES_MAX)
             });
         } else {
-            self.breaks = scan::breaks(bytes, 0);
+            self.ends = LineEnds::new(bytes);
         }
     }
 
     /// The end of the first line, without its CRLF.
     #[inline]
     pub(super) fn start_line_end(&mut self, bytes: &[u8]) -> Option<usize> {
-        match self.line_end(bytes) {
+        match self.ends.line_end(bytes, 0) {
             LineEnd::At(end) => {
                 self.next = end + 2;
                 Some(end)
@@ -151,33 +133,78 @@ impl Index {
         }
     }
 
-    /// Reads the next line and what is essential in it. `None` at the end of the headers. Defects are noted, and reading
-    /// goes on behind them, so that a response finds what it has to copy.
+    /// Reads lines and what is essential in them, up to the first of `wanted` or else all; whether it was met. Defects are
+    /// noted, and reading goes on behind them, so that a response finds what it has to copy.
     #[inline]
-    pub(super) fn advance(&mut self, bytes: &[u8]) -> Option<HeaderId> {
-        let line = self.line(bytes)?;
-        let id = line.id;
-        if id == HeaderId::Other {
-            self.push(line);
-            return Some(id);
+    pub(super) fn read_to(&mut self, bytes: &[u8], wanted: Option<HeaderId>) -> bool {
+        // The state of the scan stays in registers from line to line.
+        let mut ends = self.ends;
+        let mut start = self.next;
+        let mut is_met = false;
+        while !self.is_done && !is_met {
+            let end = match ends.line_end(bytes, start) {
+                LineEnd::At(end) => end,
+                LineEnd::Bare(at) => {
+                    self.note(Malformed::bad("Bare CR Or LF", at));
+                    // The line gets no entry: it is never read and never copied into a response.
+                    match ends.line_end_past_bare(bytes, start) {
+                        Some(end) => start = end + 2,
+                        None => self.is_done = true,
+                    }
+                    continue;
+                }
+                LineEnd::Missing => {
+                    self.is_done = true;
+                    self.note(Malformed::bad("Missing Empty Line", self.length));
+                    break;
+                }
+            };
+            if end == start {
+                self.is_done = true;
+                self.body = Some(Span::new(0, end + 2).end);
+                break;
+            }
+            if self.lines.len() == self.lines_max {
+                self.is_done = true;
+                self.note(Malformed::bad("Too Many Header Lines", start));
+                break;
+            }
+            match header::read(bytes, start, end) {
+                Some((id, colon)) => {
+                    let value = trimmed(bytes, colon + 1, end);
+                    let raw = Span::new(start, end + 2);
+                    self.record(bytes, Line { start: raw.start, value, end: raw.end, id });
+                    is_met = Some(id) == wanted;
+                }
+                None => self.note(Malformed::bad("Bad Header Line", start)),
+            }
+            start = end + 2;
         }
-        let slot = &mut self.first[id as usize];
+        self.ends = ends;
+        self.next = start;
+        is_met
+    }
+
+    /// Enters a line and reads it where it is essential and the first of its kind.
+    #[inline]
+    fn record(&mut self, bytes: &[u8], line: Line) {
+        #[allow(clippy::cast_possible_truncation, reason = "lines_max is below 65,535")]
+        let number = self.lines.len() as u16;
+        // The capacity was reserved for lines_max lines, and read_to() stops there.
+        self.lines.push(line);
+        let Some(slot) = self.first.get_mut(line.id as usize) else { return };
         if *slot == NONE {
-            #[allow(clippy::cast_possible_truncation, reason = "lines_max is below 65,535")]
-            let number = self.lines.len() as u16;
             *slot = number;
-            if let Err(malformed) = self.essentials.read(id, bytes, line.value) {
+            if let Err(malformed) = self.essentials.read(line.id, bytes, line.value) {
                 self.note(malformed);
             }
-        } else {
-            self.repeated |= 1 << id as u32;
-            if id.is_single() {
-                // RFC 4475 3.3.8: nobody can tell which of the two is meant.
-                self.note(Malformed::bad("Repeated Header", usize::from(line.start)));
-            }
+            return;
         }
-        self.push(line);
-        Some(id)
+        self.repeated |= 1 << line.id as u32;
+        if line.id.is_single() {
+            // RFC 4475 3.3.8: nobody can tell which of the two is meant.
+            self.note(Malformed::bad("Repeated Header", usize::from(line.start)));
+        }
     }
 
     /// Notes a defect; the first one counts.
@@ -212,110 +239,71 @@ impl Index {
         let is_repeated = id == HeaderId::Other || self.repeated >> id as u32 & 1 == 1;
         LinesOf { id, lines: if is_repeated { lines } else { lines.get(..1).unwrap_or_default() } }
     }
+}
 
+/// Where the search for line ends has come to.
+#[derive(Clone, Copy, Debug, Default)]
+struct LineEnds {
+    /// The breaks not taken yet among the 64 bytes from `block`: a bit for each CR and LF.
+    breaks: u64,
+    block: usize,
+}
+
+enum LineEnd {
+    /// At this CRLF.
+    At(usize),
+    /// A CR or LF alone, here.
+    Bare(usize),
+    /// None up to the end of the datagram.
+    Missing,
+}
+
+impl LineEnds {
     #[inline]
-    fn push(&mut self, line: Line) {
-        // The capacity was reserved for lines_max lines, and line() stops there.
-        self.lines.push(line);
+    fn new(bytes: &[u8]) -> Self {
+        LineEnds { breaks: scan::breaks(bytes, 0), block: 0 }
     }
 
-    /// The next line that has a name and a colon.
-    #[inline]
-    fn line(&mut self, bytes: &[u8]) -> Option<Line> {
-        loop {
-            if self.is_done {
-                return None;
-            }
-            let start = self.next;
-            let end = match self.line_end(bytes) {
-                LineEnd::At(end) => end,
-                LineEnd::Bare(at) => {
-                    self.skip_broken_line(bytes, at);
-                    continue;
-                }
-                LineEnd::Missing => {
-                    self.is_done = true;
-                    self.note(Malformed::bad("Missing Empty Line", self.length));
-                    return None;
-                }
-            };
-            self.next = end + 2;
-            if end == start {
-                self.is_done = true;
-                self.body = u16::try_from(self.next).ok();
-                return None;
-            }
-            if self.lines.len() == self.lines_max {
-                self.is_done = true;
-                self.note(Malformed::bad("Too Many Header Lines", start));
-                return None;
-            }
-            let Some((id, colon)) = header::read(bytes, start, end) else {
-                self.note(Malformed::bad("Bad Header Line", start));
-                continue;
-            };
-            return Some(Line {
-                start: Span::new(start, end).start,
-                value: trimmed(bytes, colon + 1, end),
-                end: Span::new(start, end + 2).end,
-                id,
-            });
-        }
-    }
-
-    /// The CRLF that ends the line at `next` and does not fold it.
-    #[inline]
-    fn line_end(&mut self, bytes: &[u8]) -> LineEnd {
-        loop {
-            let Some(at) = self.next_break(bytes) else { return LineEnd::Missing };
-            // RFC 3261 7: only CRLF ends a line. Who takes a bare CR or LF for one reads another message than its
-            // neighbour does.
-            if bytes[at] != b'\r' || bytes.get(at + 1) != Some(&b'\n') {
-                self.looked = at + 1;
-                return LineEnd::Bare(at);
-            }
-            self.looked = at + 2;
-            let is_folded = matches!(bytes.get(at + 2), Some(b' ' | b'\t'));
-            if !is_folded || at == self.next {
-                return LineEnd::At(at);
-            }
-        }
-    }
-
-    /// The next CR or LF that is not taken yet.
-    #[inline]
-    fn next_break(&mut self, bytes: &[u8]) -> Option<usize> {
+    /// The CRLF that ends the line from `start` and does not fold it.
+    #[inline(always)]
+    fn line_end(&mut self, bytes: &[u8], start: usize) -> LineEnd {
         loop {
             while self.breaks == 0 {
                 self.block += 64;
                 if self.block >= bytes.len() {
-                    return None;
+                    return LineEnd::Missing;
                 }
                 self.breaks = scan::breaks(bytes, self.block);
             }
             let at = self.block + self.breaks.trailing_zeros() as usize;
             self.breaks &= self.breaks - 1;
-            if at >= self.looked {
-                return Some(at);
+            // RFC 3261 7: only CRLF ends a line. Who takes a bare CR or LF for one reads another message than its
+            // neighbour does.
+            let [cr, lf, behind] = scan::three(bytes, at);
+            if cr != b'\r' || lf != b'\n' {
+                return LineEnd::Bare(at);
+            }
+            if self.breaks == 0 {
+                // The LF is the first byte of the next block.
+                self.block += 64;
+                self.breaks = scan::breaks(bytes, self.block);
+            }
+            self.breaks &= self.breaks.wrapping_sub(1);
+            let is_fold = behind == b' ' || behind == b'\t';
+            if !is_fold || at == start {
+                return LineEnd::At(at);
             }
         }
     }
 
-    /// A line with a bare CR or LF gets no entry: it is never read and never copied into a response.
+    /// The end of a line that holds a bare CR or LF.
     #[cold]
-    fn skip_broken_line(&mut self, bytes: &[u8], bare: usize) {
-        self.note(Malformed::bad("Bare CR Or LF", bare));
+    fn line_end_past_bare(&mut self, bytes: &[u8], start: usize) -> Option<usize> {
         loop {
-            match self.line_end(bytes) {
-                LineEnd::At(end) => {
-                    self.next = end + 2;
-                    return;
-                }
+            match self.line_end(bytes, start) {
+                LineEnd::At(end) => return Some(end),
                 LineEnd::Bare(_) => {}
-                LineEnd::Missing => {
-                    self.is_done = true;
-                    return;
-                }
+                LineEnd::Missing => return None,
             }
         }
     }

@@ -97,7 +97,7 @@ impl<'m> Message<'m> {
     #[inline]
     pub fn parse(bytes: &'m [u8], index: &'m mut Index) -> Result<Self, Malformed> {
         assert!(index.is_of(bytes), "the index is that of the message");
-        while index.advance(bytes).is_some() {}
+        index.read_to(bytes, None);
         if let Some(failure) = index.failure() {
             return Err(failure);
         }

@@ -39,3 +39,6 @@ pub use peek::{Home, Peek, peek};
 pub use response::{Response, response_destination};
 pub use uri::{Host, Scheme, Uri};
 pub use via::{Rport, Via};
+
+#[cfg(test)]
+mod tests;

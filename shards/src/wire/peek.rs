@@ -64,14 +64,16 @@ pub fn peek<'m>(bytes: &'m [u8], index: &mut Index) -> Peek<'m> {
     index.start = Some(start);
     if let Err(malformed) = verdict {
         index.note(malformed);
-        return failed(bytes, index);
+        return failed(bytes, index, "Bad Start Line");
     }
     match start {
         Start::Request { method, .. } => {
             let method = Method::named(method.of(bytes));
             let wanted = if method == Method::Register { HeaderId::To } else { HeaderId::CallId };
             if !found(bytes, index, wanted) {
-                return failed(bytes, index);
+                let missing =
+                    if method == Method::Register { "Missing To" } else { "Missing Call-ID" };
+                return failed(bytes, index, missing);
             }
             let home = if method == Method::Register {
                 Home::AddressOfRecord(index.essentials.to.uri.of(bytes))
@@ -82,7 +84,7 @@ pub fn peek<'m>(bytes: &'m [u8], index: &mut Index) -> Peek<'m> {
         }
         Start::Response { status, .. } => {
             if !found(bytes, index, HeaderId::Via) {
-                return failed(bytes, index);
+                return failed(bytes, index, "Missing Via");
             }
             let branch = index.essentials.via.branch;
             Peek::Response { status, branch: branch.map(|branch| branch.of(bytes)) }
@@ -93,20 +95,15 @@ pub fn peek<'m>(bytes: &'m [u8], index: &mut Index) -> Peek<'m> {
 /// Reads up to the first line of a header; false where it is missing or something before it or in it is malformed.
 #[inline]
 fn found(bytes: &[u8], index: &mut Index, wanted: HeaderId) -> bool {
-    loop {
-        match index.advance(bytes) {
-            Some(id) if id == wanted => return index.failure().is_none(),
-            Some(_) => {}
-            None => return false,
-        }
-    }
+    index.read_to(bytes, Some(wanted)) && index.failure().is_none()
 }
 
-/// Reads all lines that are left, for the response.
+/// Reads all lines that are left, for the response. Where none of them is malformed, the wanted one is missing.
 #[cold]
-fn failed<'m>(bytes: &[u8], index: &mut Index) -> Peek<'m> {
-    while index.advance(bytes).is_some() {}
-    let missing = Malformed::bad("Missing Header", bytes.len());
+fn failed<'m>(bytes: &[u8], index: &mut Index, missing: &'static str) -> Peek<'m> {
+    index.read_to(bytes, None);
+    let missing = Malformed::bad(missing, bytes.len());
+    index.note(missing);
     Peek::Malformed(index.failure().unwrap_or(missing))
 }
 

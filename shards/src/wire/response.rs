@@ -157,55 +157,71 @@ fn top_via(
     }
     reply.put(Span { start: at, end: via.raw.end }.of(request));
     let ip = source.ip().to_canonical();
+    let mut text = Text { bytes: [0; 80], length: 0 };
     if rport.is_some() || Host::new(via.host.of(request)).ip() != Some(ip) {
-        reply.put(b";received=");
-        put_ip(reply, ip);
+        text.push(b";received=");
+        text.push_ip(ip);
     }
     if rport.is_some() {
-        reply.put(b";rport=");
-        reply.put(Decimal::new(u32::from(source.port())).as_bytes());
+        text.push(b";rport=");
+        text.push(Decimal::new(u32::from(source.port())).as_bytes());
     }
+    reply.put(text.bytes.get(..text.length).unwrap_or_default());
     via.raw.end
 }
 
-/// `received` takes an address without brackets.
-fn put_ip(reply: &mut Reply<'_>, ip: IpAddr) {
-    let mut text = IpText { bytes: [0; 48], length: 0 };
-    match ip {
-        IpAddr::V4(ip) => {
-            for (place, octet) in ip.octets().into_iter().enumerate() {
-                if place > 0 {
-                    text.push(b".");
-                }
-                text.push(Decimal::new(u32::from(octet)).as_bytes());
-            }
-        }
-        IpAddr::V6(ip) => {
-            // It can't fail: the longest text form has 45 bytes.
-            let written = core::fmt::Write::write_fmt(&mut text, format_args!("{ip}"));
-            debug_assert!(written.is_ok());
-        }
-    }
-    reply.put(text.bytes.get(..text.length).unwrap_or_default());
-}
-
-struct IpText {
-    bytes: [u8; 48],
+/// A short text on the stack: one copy into the reply instead of many.
+struct Text {
+    bytes: [u8; 80],
     length: usize,
 }
 
-impl IpText {
+impl Text {
+    #[inline]
     fn push(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            if let Some(slot) = self.bytes.get_mut(self.length) {
-                *slot = byte;
-                self.length += 1;
+        let end = self.length + bytes.len();
+        if let Some(target) = self.bytes.get_mut(self.length..end) {
+            target.copy_from_slice(bytes);
+            self.length = end;
+        }
+    }
+
+    /// An address as `received` wants it: without brackets.
+    #[inline]
+    fn push_ip(&mut self, ip: IpAddr) {
+        match ip {
+            IpAddr::V4(ip) => {
+                for (place, octet) in ip.octets().into_iter().enumerate() {
+                    if place > 0 {
+                        self.push_byte(b'.');
+                    }
+                    if octet >= 100 {
+                        self.push_byte(b'0' + octet / 100);
+                    }
+                    if octet >= 10 {
+                        self.push_byte(b'0' + octet / 10 % 10);
+                    }
+                    self.push_byte(b'0' + octet % 10);
+                }
             }
+            IpAddr::V6(ip) => {
+                // The longest text form has 45 bytes, so it fits.
+                let written = core::fmt::Write::write_fmt(self, format_args!("{ip}"));
+                debug_assert!(written.is_ok());
+            }
+        }
+    }
+
+    #[inline]
+    fn push_byte(&mut self, byte: u8) {
+        if let Some(slot) = self.bytes.get_mut(self.length) {
+            *slot = byte;
+            self.length += 1;
         }
     }
 }
 
-impl core::fmt::Write for IpText {
+impl core::fmt::Write for Text {
     fn write_str(&mut self, text: &str) -> core::fmt::Result {
         self.push(text.as_bytes());
         Ok(())

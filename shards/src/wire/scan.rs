@@ -136,7 +136,8 @@ pub(super) fn breaks(bytes: &[u8], base: usize) -> u64 {
         return breaks64(block);
     }
     if let Some(block) = bytes.last_chunk::<64>() {
-        return breaks64(block) >> (base - (bytes.len() - 64));
+        let before = base - (bytes.len() - 64);
+        return if before < 64 { breaks64(block) >> before } else { 0 };
     }
     let tail = bytes.get(base..).unwrap_or_default();
     tail.iter().rev().fold(0, |mask, &byte| mask << 1 | u64::from(matches!(byte, b'\r' | b'\n')))
@@ -197,6 +198,15 @@ fn find(
 #[inline(always)]
 fn load(bytes: &[u8], at: usize) -> Option<u8x16> {
     bytes.get(at..)?.first_chunk().map(|chunk: &[u8; 16]| u8x16::new(*chunk))
+}
+
+/// The three bytes from `at`; past the end they are zero.
+#[inline(always)]
+pub(super) fn three(bytes: &[u8], at: usize) -> [u8; 3] {
+    match bytes.get(at..).and_then(|rest| rest.first_chunk::<3>()) {
+        Some(chunk) => *chunk,
+        None => [at, at + 1, at + 2].map(|at| bytes.get(at).copied().unwrap_or_default()),
+    }
 }
 
 /// The eight bytes from `at` as a little-endian number; past the end they are zero.
