@@ -1,0 +1,66 @@
+//! The echo: a handler that answers every datagram with the same bytes. Run through the same loop and sockets as the
+//! registrar, it is the limit that the registrar's speed is measured against. It looks at nothing it is sent.
+
+use crate::worker::Handler;
+use shards::io::{Class, CoreId, Input, Instant, Outbox, Outcome, UnixTime, Verdict};
+
+/// Answers every datagram with one and the same payload.
+#[derive(Clone, Debug)]
+pub struct Echo {
+    reply: Box<[u8]>,
+    moves_to: Option<CoreId>,
+    answered: u64,
+}
+
+impl Echo {
+    /// Answers on the core that receives.
+    #[must_use]
+    pub fn new(reply: &[u8]) -> Echo {
+        Echo { reply: reply.into(), moves_to: None, answered: 0 }
+    }
+
+    /// Moves every datagram to `home`, which answers it: the cost of a move and nothing else.
+    #[must_use]
+    pub fn answered_on(self, home: CoreId) -> Echo {
+        Echo { moves_to: Some(home), ..self }
+    }
+}
+
+impl Handler for Echo {
+    /// How many were answered.
+    type Metrics = u64;
+
+    fn handle(
+        &mut self,
+        _now: Instant,
+        _wall: UnixTime,
+        input: Input<'_>,
+        out: &mut Outbox,
+    ) -> Outcome {
+        let datagram = match (input, self.moves_to) {
+            (Input::Datagram(_), Some(home)) => {
+                return Outcome { class: Class::Move, verdict: Verdict::Hopped(home) };
+            }
+            (Input::Datagram(datagram), None) | (Input::Hop(datagram), _) => datagram,
+        };
+        let mut reply = out.reply();
+        reply.put(&self.reply);
+        let verdict = if reply.send(datagram.from, datagram.to) {
+            Verdict::Replied
+        } else {
+            Verdict::Absorbed
+        };
+        self.answered += 1;
+        Outcome { class: Class::Options, verdict }
+    }
+
+    fn expire(&mut self, _now: Instant, _budget: u32, _out: &mut Outbox) {}
+
+    fn deadline(&self) -> Option<Instant> {
+        None
+    }
+
+    fn publish(&self, into: &mut u64) {
+        *into = self.answered;
+    }
+}

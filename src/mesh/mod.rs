@@ -1,0 +1,222 @@
+//! The rings between cores and the bells that go with them: how a datagram that the kernel delivered to one core reaches
+//! the one where it lives. It never waits, and never looks at a payload.
+
+#[cfg(test)]
+mod loomed;
+mod ring;
+mod sleep;
+
+mod atomic {
+    pub(super) use std::sync::atomic::{AtomicBool, Ordering, fence};
+}
+
+pub use ring::{Hop, Incoming, Outgoing};
+
+use crate::sys::event::Event;
+use sleep::Sleep;
+use std::io;
+use std::sync::Arc;
+
+/// What the owner of a mesh and other threads may do to a core: wake it.
+#[derive(Clone, Debug)]
+pub struct Wake {
+    sleep: Arc<Sleep>,
+    bell: Arc<Event>,
+}
+
+impl Wake {
+    /// Wakes the core if it sleeps, so that it sees what was done before this call.
+    pub fn wake(&self) {
+        if self.sleep.must_be_woken() {
+            self.bell.ring();
+        }
+    }
+}
+
+/// One core's end of the mesh.
+#[derive(Debug)]
+pub struct End {
+    /// For what goes to other cores.
+    pub post: Post,
+    /// For what comes from them.
+    pub inbox: Inbox,
+}
+
+/// The rings towards the other cores, and their bells.
+#[derive(Debug)]
+pub struct Post {
+    /// By the number of the core; none towards itself.
+    towards: Vec<Option<Outgoing>>,
+    /// By the number of the core.
+    wakes: Vec<Wake>,
+    /// Which cores were given something since they were last woken.
+    pushed: Vec<bool>,
+}
+
+/// The rings from the other cores, and this core's bell.
+#[derive(Debug)]
+pub struct Inbox {
+    from: Vec<Incoming>,
+    own: Wake,
+}
+
+/// What became of a hop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pushed {
+    /// It lies in the ring.
+    Queued,
+    /// The ring is full.
+    Full,
+    /// There is no such core, or it is this one.
+    Nowhere,
+}
+
+/// Makes the ends for `cores` cores: a ring for each ordered pair, with room for `hops` datagrams of `bytes` bytes in all.
+///
+/// # Errors
+/// What `eventfd(2)` says: no descriptors left.
+pub fn mesh(cores: usize, hops: usize, bytes: usize) -> io::Result<Vec<End>> {
+    let mut wakes = Vec::with_capacity(cores);
+    for _ in 0..cores {
+        wakes.push(Wake { sleep: Arc::new(Sleep::default()), bell: Arc::new(Event::new()?) });
+    }
+    let mut ends: Vec<End> = wakes
+        .iter()
+        .map(|own| End {
+            post: Post {
+                towards: (0..cores).map(|_| None).collect(),
+                wakes: wakes.clone(),
+                pushed: vec![false; cores],
+            },
+            inbox: Inbox { from: Vec::with_capacity(cores), own: own.clone() },
+        })
+        .collect();
+    for sender in 0..cores {
+        for receiver in (0..cores).filter(|receiver| *receiver != sender) {
+            let (outgoing, incoming) = ring::ring(hops, bytes);
+            ends[sender].post.towards[receiver] = Some(outgoing);
+            ends[receiver].inbox.from.push(incoming);
+        }
+    }
+    Ok(ends)
+}
+
+impl Post {
+    /// Puts a datagram into the ring towards a core. [`wake_others`](Self::wake_others) has to follow before this core
+    /// sleeps, and should follow once a batch.
+    pub fn push(&mut self, towards: u16, hop: Hop, payload: &[u8]) -> Pushed {
+        let core = usize::from(towards);
+        let Some(Some(ring)) = self.towards.get_mut(core) else { return Pushed::Nowhere };
+        if !ring.push(hop, payload) {
+            return Pushed::Full;
+        }
+        self.pushed[core] = true;
+        Pushed::Queued
+    }
+
+    /// Wakes the cores that were given something and sleep; returns how many bells that took.
+    pub fn wake_others(&mut self) -> u64 {
+        let mut rung = 0;
+        for (pushed, wake) in self.pushed.iter_mut().zip(&self.wakes) {
+            if std::mem::take(pushed) && wake.sleep.must_be_woken() {
+                wake.bell.ring();
+                rung += 1;
+            }
+        }
+        rung
+    }
+}
+
+impl Inbox {
+    /// The rings towards this core.
+    pub fn rings(&mut self) -> &mut [Incoming] {
+        &mut self.from
+    }
+
+    /// Whether nothing waits in any of them.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.from.iter().all(Incoming::is_empty)
+    }
+
+    /// Announces sleep and looks at the rings once more: true where they are empty and this core may wait for its bell,
+    /// after which [`awake`](Self::awake) has to be called.
+    #[must_use]
+    pub fn may_sleep(&self) -> bool {
+        self.own.sleep.announce();
+        if self.is_empty() {
+            return true;
+        }
+        self.own.sleep.withdraw();
+        false
+    }
+
+    /// Takes the announcement back.
+    pub fn awake(&self) {
+        self.own.sleep.withdraw();
+    }
+
+    /// The bell to wait for.
+    #[must_use]
+    pub fn bell(&self) -> &Event {
+        &self.own.bell
+    }
+
+    /// A handle by which other threads wake this core.
+    #[must_use]
+    pub fn wake_handle(&self) -> Wake {
+        self.own.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use shards::io::{ListenerId, LocalAddr, Peer};
+
+    fn hop(stamp_ns: u64) -> Hop {
+        let addr = "192.0.2.7:5060".parse().unwrap();
+        Hop {
+            from: Peer::udp(addr),
+            to: LocalAddr { listener: ListenerId(1), ip: addr.ip() },
+            stamp_ns: Some(stamp_ns),
+        }
+    }
+
+    #[test]
+    fn a_full_ring_refuses_and_others_are_not_affected() {
+        let mut ends = mesh(3, 2, 4096).unwrap();
+        assert_eq!(ends[0].post.push(1, hop(1), b"one"), Pushed::Queued);
+        assert_eq!(ends[0].post.push(1, hop(2), b"two"), Pushed::Queued);
+        assert_eq!(ends[0].post.push(1, hop(3), b"three"), Pushed::Full);
+        assert_eq!(ends[0].post.push(2, hop(4), b"four"), Pushed::Queued);
+        assert_eq!(ends[0].post.push(0, hop(5), b"self"), Pushed::Nowhere);
+        assert_eq!(ends[0].post.push(3, hop(6), b"nobody"), Pushed::Nowhere);
+        let mut seen = Vec::new();
+        for ring in ends[1].inbox.rings() {
+            while ring.take(|hop, bytes| seen.push((hop.stamp_ns, bytes.to_vec()))) {}
+        }
+        assert_eq!(seen, [(Some(1), b"one".to_vec()), (Some(2), b"two".to_vec())]);
+        assert!(ends[1].inbox.is_empty());
+        assert!(!ends[2].inbox.is_empty());
+    }
+
+    #[test]
+    fn only_a_core_that_announced_sleep_is_rung_and_only_once() {
+        let mut ends = mesh(2, 8, 4096).unwrap();
+        ends[0].post.push(1, hop(1), b"awake");
+        assert_eq!(ends[0].post.wake_others(), 0);
+        assert!(!ends[1].inbox.may_sleep(), "something waits in the ring");
+        for ring in ends[1].inbox.rings() {
+            while ring.take(|_, _| {}) {}
+        }
+        assert!(ends[1].inbox.may_sleep());
+        ends[0].post.push(1, hop(2), b"asleep");
+        ends[0].post.push(1, hop(3), b"asleep");
+        assert_eq!(ends[0].post.wake_others(), 1);
+        ends[0].post.push(1, hop(4), b"rung already");
+        assert_eq!(ends[0].post.wake_others(), 0);
+        ends[1].inbox.bell().silence();
+        ends[1].inbox.awake();
+    }
+}

@@ -1,0 +1,30 @@
+//! What a worker works for: the contract between the loop and whoever thinks about its datagrams.
+
+use shards::io::{Input, Instant, Outbox, Outcome, UnixTime};
+
+/// A core's thinking, fed by its worker. Messages it wants sent go into the outbox, which always has room for one input.
+///
+/// Workers are generic over it rather than calling through a table: one handler and one way to wait run in a process, and
+/// the call that is made for every datagram can then be inlined.
+pub trait Handler {
+    /// What it counts; a copy is published about once a second.
+    type Metrics: Clone + Default + Send + 'static;
+
+    /// Takes one input to its end.
+    fn handle(
+        &mut self,
+        now: Instant,
+        wall: UnixTime,
+        input: Input<'_>,
+        out: &mut Outbox,
+    ) -> Outcome;
+
+    /// Does what is due at `now`, at most `budget` things of it.
+    fn expire(&mut self, now: Instant, budget: u32, out: &mut Outbox);
+
+    /// When [`expire`](Self::expire) wants to be called next.
+    fn deadline(&self) -> Option<Instant>;
+
+    /// Brings the published copy up to date.
+    fn publish(&self, into: &mut Self::Metrics);
+}

@@ -1,0 +1,301 @@
+//! The loop of one core: read what the kernel has, think, send, look into the rings, keep time, and wait when all of that
+//! found nothing. It owns the core's sockets and its handler, and shares nothing but rings, a bell and a board.
+
+mod board;
+mod clock;
+mod desk;
+mod egress;
+mod handler;
+mod histogram;
+mod metrics;
+mod phase;
+mod ports;
+
+pub use board::{Board, Snapshot};
+pub use clock::{Clock, Wall};
+pub use handler::Handler;
+pub use histogram::Histogram;
+pub use metrics::{Metrics, PerClass, Received};
+pub use phase::Phase;
+pub use ports::{Intake, Port};
+
+use crate::mesh::{End, Hop, Inbox};
+use crate::readiness::{Readiness, Task};
+use crate::sys::event::Event;
+use crate::sys::receive::Receiver;
+use crate::sys::socket::UdpSocket;
+use desk::{Arrival, Desk};
+use ports::Kind;
+use shards::io::{Instant, ListenerId, LocalAddr, Peer};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How a worker paces itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Datagrams read from a socket at a time.
+    pub batch: usize,
+    /// REGISTERs read from a socket in a round, at most `batch`; what is beyond waits in the kernel or overflows there.
+    pub register_budget: usize,
+    /// Datagrams taken from each ring in a round.
+    pub hop_budget: usize,
+    /// The largest datagram read whole, in bytes. What is longer is dropped and counted.
+    pub datagram_bytes_max: usize,
+    /// How often the counters are published.
+    pub publish_every: Duration,
+    /// How long draining may take.
+    pub drain_at_most: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            batch: 64,
+            register_budget: 64,
+            hop_budget: 64,
+            datagram_bytes_max: 65_535,
+            publish_every: Duration::from_secs(1),
+            drain_at_most: Duration::from_secs(2),
+        }
+    }
+}
+
+/// The longest sleep, so that the heartbeat shows that a core without traffic lives.
+const SLEEP_MAX: Duration = Duration::from_secs(1);
+/// The longest sleep while messages wait for room in the kernel's buffers, or others to finish.
+const NAP: Duration = Duration::from_millis(1);
+
+/// What a worker is made of, besides its handler.
+#[derive(Debug)]
+pub struct Parts<M> {
+    /// How it paces itself.
+    pub settings: Settings,
+    /// Its sockets, by [`ListenerId`].
+    pub ports: Vec<Port>,
+    /// Its end of the mesh.
+    pub end: End,
+    /// Where it shows itself.
+    pub board: Arc<Board<M>>,
+    /// What it agrees on with the other workers.
+    pub phase: Arc<Phase>,
+    /// The node's clock.
+    pub clock: Clock,
+}
+
+/// One core at work.
+#[derive(Debug)]
+pub struct Worker<H: Handler> {
+    settings: Settings,
+    ports: Vec<Port>,
+    receiver: Receiver,
+    inbox: Inbox,
+    desk: Desk<H>,
+    board: Arc<Board<H::Metrics>>,
+    phase: Arc<Phase>,
+    publish_at: Instant,
+    /// When draining has to end; `None` while serving.
+    drain_until: Option<Instant>,
+    is_quiet: bool,
+}
+
+impl<H: Handler> Worker<H> {
+    /// A worker that serves once [`Task::run`] is called and every other worker of its phase is ready.
+    #[must_use]
+    pub fn new(parts: Parts<H::Metrics>, handler: H) -> Self {
+        let Parts { settings, ports, end, board, phase, clock } = parts;
+        Worker {
+            receiver: Receiver::new(settings.batch, settings.datagram_bytes_max),
+            desk: Desk::new(handler, end.post, ports.len(), clock),
+            inbox: end.inbox,
+            settings,
+            ports,
+            board,
+            phase,
+            publish_at: Instant::START,
+            drain_until: None,
+            is_quiet: false,
+        }
+    }
+
+    async fn serve<R: Readiness>(&mut self, mut readiness: R) {
+        loop {
+            let busy = self.round();
+            let now = self.desk.now();
+            self.board.beat(now);
+            if now >= self.publish_at {
+                self.publish();
+            }
+            if self.has_drained(busy) {
+                break;
+            }
+            if busy {
+                self.desk.metrics.rounds += 1;
+                readiness.breathe().await;
+            } else if self.inbox.may_sleep() {
+                self.sleep(&mut readiness).await;
+                self.inbox.awake();
+            }
+        }
+        self.publish();
+    }
+
+    /// Does what there is to do; false where there was nothing.
+    fn round(&mut self) -> bool {
+        let mut read = 0;
+        // What is not REGISTER comes first: it is little, and calls and phones wait for it.
+        for (kind, most) in
+            [(Kind::Rest, self.settings.batch), (Kind::Register, self.settings.register_budget)]
+        {
+            for listener in 0..self.ports.len() {
+                read += self.read(listener, kind, most);
+            }
+        }
+        read += self.read_rings();
+        if !self.desk.egress.is_idle() {
+            self.desk.egress.retry(&self.ports, &mut self.desk.metrics);
+        }
+        let expired = self.desk.expire(&self.ports);
+        read > 0 || expired
+    }
+
+    fn read(&mut self, listener: usize, kind: Kind, most: usize) -> usize {
+        let Some(intake) = self.ports[listener].intake(kind) else { return 0 };
+        let count = match self.receiver.receive(&intake.socket, most) {
+            Ok(0) => return 0,
+            Ok(count) => count,
+            Err(_) => {
+                // The error was reported in the place of datagrams that may well be waiting.
+                self.desk.read_errors(&self.ports[listener]);
+                return 1;
+            }
+        };
+        self.desk.metrics.batches += 1;
+        self.desk.open();
+        for index in 0..count {
+            let Some(received) = self.receiver.get(index) else { continue };
+            let counters = self.desk.metrics.received(kind);
+            counters.datagrams += 1;
+            counters.bytes += received.bytes.len() as u64;
+            if let Some(overflow) = received.overflow
+                && let Some(intake) = self.ports[listener].intake(kind)
+            {
+                counters.overflowed += intake.newly_dropped(overflow);
+            }
+            if received.truncated {
+                counters.truncated += 1;
+                continue;
+            }
+            let to = LocalAddr {
+                listener: ListenerId(u16::try_from(listener).unwrap_or(u16::MAX)),
+                ip: self.ports[listener].reached(received.to),
+            };
+            let arrival = Arrival {
+                from: Peer::udp(received.from),
+                to,
+                bytes: received.bytes,
+                stamp_ns: received.stamp_ns,
+            };
+            self.desk.take(arrival, &self.ports);
+        }
+        self.desk.close(&self.ports);
+        count
+    }
+
+    fn read_rings(&mut self) -> usize {
+        let mut read = 0;
+        for ring in self.inbox.rings() {
+            if ring.is_empty() {
+                continue;
+            }
+            self.desk.open();
+            for _ in 0..self.settings.hop_budget {
+                let (desk, ports) = (&mut self.desk, &self.ports);
+                let taken = ring.take(|hop, bytes| {
+                    let Hop { from, to, stamp_ns } = hop;
+                    desk.take_moved(Arrival { from, to, bytes, stamp_ns }, ports);
+                });
+                if !taken {
+                    break;
+                }
+                read += 1;
+            }
+            self.desk.close(&self.ports);
+        }
+        read
+    }
+
+    async fn sleep<R: Readiness>(&mut self, readiness: &mut R) {
+        let start = self.desk.now();
+        let longest =
+            if self.phase.is_draining() || !self.desk.egress.is_idle() { NAP } else { SLEEP_MAX };
+        let timer =
+            self.desk.handler.deadline().map_or(SLEEP_MAX, |deadline| deadline.since(start));
+        let at_most = longest.min(timer).min(self.publish_at.since(start));
+        let woken = readiness.wait(at_most).await;
+        if woken.error {
+            for port in &self.ports {
+                self.desk.read_errors(port);
+            }
+        }
+        self.desk.slept_since(start);
+    }
+
+    fn publish(&mut self) {
+        for port in &mut self.ports {
+            for kind in [Kind::Rest, Kind::Register] {
+                if let Some(intake) = port.intake(kind)
+                    && let Ok(dropped) = intake.socket.dropped()
+                {
+                    // A datagram tells of drops before it; nothing but this tells of those after the last.
+                    self.desk.metrics.received(kind).overflowed += intake.newly_dropped(dropped);
+                }
+            }
+            // An error that nobody noticed otherwise must not stay in the queue.
+            self.desk.read_errors(port);
+        }
+        let Worker { desk, board, .. } = self;
+        let now = desk.now();
+        let published = board.publish(|shown| {
+            shown.at = now;
+            shown.worker.clone_from(&desk.metrics);
+            desk.handler.publish(&mut shown.handler);
+        });
+        if published {
+            self.publish_at = now.plus(self.settings.publish_every);
+        }
+    }
+
+    /// Whether draining has come to its end: every core has had a round without work, or time is up.
+    fn has_drained(&mut self, busy: bool) -> bool {
+        if !self.phase.is_draining() {
+            return false;
+        }
+        let now = self.desk.now();
+        let until = *self.drain_until.get_or_insert(now.plus(self.settings.drain_at_most));
+        let idle = !busy && self.desk.egress.is_idle();
+        if !self.is_quiet && (idle || now >= until) {
+            self.is_quiet = true;
+            self.phase.quiet();
+        }
+        // What a core moved here before it fell quiet is in the rings by now, so one more round without work is enough.
+        now >= until || (idle && self.phase.all_quiet() && self.inbox.is_empty())
+    }
+}
+
+impl<H: Handler> Task for Worker<H> {
+    type Output = ();
+
+    fn sockets(&self) -> Vec<&UdpSocket> {
+        self.ports.iter().flat_map(Port::sockets).collect()
+    }
+
+    fn bell(&self) -> &Event {
+        self.inbox.bell()
+    }
+
+    async fn run<R: Readiness>(mut self, readiness: R) {
+        if self.phase.ready() {
+            self.serve(readiness).await;
+        }
+    }
+}
