@@ -334,12 +334,16 @@ fn here<'a>(settings: &'a Settings, datagram: &Datagram<'_>) -> Here<'a> {
     Here { domains: &settings.domains, listeners: &settings.listeners, to: datagram.to }
 }
 
+/// What the branches of RFC 3261 begin with, 8.1.1.7.
+const COOKIE: &[u8] = b"z9hG4bK";
+
 /// By what a request is matched to its transaction, RFC 3261 17.2.3.
 fn identity<'m>(message: &Message<'m>) -> Identity<'m> {
     let via = message.via();
     let method = message.cseq().method.name();
     match via.branch {
-        Some(branch) if branch.starts_with(b"z9hG4bK") => Identity::Branch {
+        // RFC 4475 3.2.1: a branch that is nothing but the cookie identifies nothing.
+        Some(branch) if branch.starts_with(COOKIE) && branch != COOKIE => Identity::Branch {
             branch,
             sent_by_host: via.host.raw(),
             sent_by_port: via.port,
