@@ -1,0 +1,80 @@
+//! From the `set` lines of a flow to what a shard is told at its start. It never sets anything a flow does not name,
+//! beyond what stands in the file's first lines.
+
+use super::script::Flow;
+use shards::io::CoreId;
+use shards::location::Domains;
+use shards::registrar::{Policy, UnsupportedPath, WhenFull};
+use shards::shard::{Homes, Keys, Limits, Settings};
+use std::str::FromStr;
+use std::sync::Arc;
+
+/// The settings of the first core.
+pub(super) fn settings(flow: &Flow, homes: Homes) -> Result<Settings, String> {
+    let mut settings = Settings {
+        core: CoreId(0),
+        homes,
+        keys: Keys::derive(&[7; 32]),
+        domains: Arc::new(Domains::new(["sip.test"])),
+        listeners: Arc::new([
+            "198.51.100.1:5060".parse().unwrap(),
+            "[2001:db8::1]:5060".parse().unwrap(),
+        ]),
+        policy: Policy::default(),
+        limits: Limits {
+            message_bytes: 16 * 1024,
+            header_lines: 64,
+            contacts: 16,
+            bindings: 1000,
+            arena_bytes: 1 << 20,
+            completed_bytes: 256 * 1024,
+        },
+    };
+    for (line, words) in &flow.settings {
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        set(&mut settings, &words).map_err(|why| format!("line {line}: {why}"))?;
+    }
+    Ok(settings)
+}
+
+fn set(settings: &mut Settings, words: &[&str]) -> Result<(), String> {
+    let Settings { policy, limits, .. } = settings;
+    match words {
+        ["min_expires", n] => policy.min_expires_secs = number(n)?,
+        ["default_expires", n] => policy.default_expires_secs = number(n)?,
+        ["max_expires", n] => policy.max_expires_secs = number(n)?,
+        ["max_contacts", n] => policy.max_contacts = number(n)?,
+        ["max_contact_bytes", n] => policy.max_contact_bytes = number(n)?,
+        ["when_full", "refuse"] => policy.when_full = WhenFull::Refuse,
+        ["when_full", "replace-oldest"] => policy.when_full = WhenFull::ReplaceOldest,
+        ["unsupported_path", "reject"] => policy.unsupported_path = UnsupportedPath::Reject,
+        ["unsupported_path", "store"] => policy.unsupported_path = UnsupportedPath::Store,
+        ["message_bytes", n] => limits.message_bytes = number(n)?,
+        ["header_lines", n] => limits.header_lines = number(n)?,
+        ["contacts", n] => limits.contacts = number(n)?,
+        ["bindings", n] => limits.bindings = number(n)?,
+        ["arena_bytes", n] => limits.arena_bytes = number(n)?,
+        ["completed_bytes", n] => limits.completed_bytes = number(n)?,
+        ["domains", "*"] => settings.domains = Arc::new(Domains::any()),
+        ["domains", names @ ..] => {
+            let (aliases, locals): (Vec<&str>, Vec<&str>) =
+                names.iter().partition(|name| name.contains('='));
+            let mut domains = Domains::new(locals);
+            for alias in aliases {
+                let (alias, domain) = alias.split_once('=').ok_or("an alias is alias=domain")?;
+                domains = domains.with_alias(alias, domain);
+            }
+            settings.domains = Arc::new(domains);
+        }
+        ["listen", addrs @ ..] => {
+            let addrs: Result<Vec<_>, _> = addrs.iter().map(|addr| addr.parse()).collect();
+            settings.listeners = addrs.map_err(|_| "listen wants addresses".to_owned())?.into();
+        }
+        _ => return Err(format!("there is no setting `{}`", words.join(" "))),
+    }
+    Ok(())
+}
+
+fn number<T: FromStr>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|_| format!("`{text}` is no number"))
+}
