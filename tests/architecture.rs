@@ -15,9 +15,10 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("wire", &["io::Reply", "io::UnixTime"]),
     ("transaction", &["io", "store", "wire"]),
     ("location", &["io", "store", "wire"]),
-    ("registrar", &["io", "store", "wire", "transaction", "location"]),
-    ("proxy", &["io", "store", "wire", "transaction", "location"]),
     ("uas", &["io", "store", "wire", "transaction", "location"]),
+    // RFC 3261 10.3: a registrar is a UAS; it answers and refuses as one.
+    ("registrar", &["io", "store", "wire", "transaction", "location", "uas"]),
+    ("proxy", &["io", "store", "wire", "transaction", "location", "uas"]),
     ("shard", &["io", "store", "wire", "transaction", "location", "registrar", "proxy", "uas"]),
 ];
 
@@ -42,7 +43,7 @@ fn rooms_of_a_shard_only_name_rooms_below_them() {
             wrong.push(format!("{}: `{room}` is no room of the design", source.name));
             continue;
         };
-        for path in source.paths() {
+        for path in source.paths_of_the_product() {
             if path.first().map(String::as_str) != Some("crate") {
                 continue;
             }
