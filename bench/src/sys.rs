@@ -29,6 +29,20 @@ struct PacketInfo {
     padding: u32,
 }
 
+/// `IP_PKTINFO` and, behind it, a `UDP_SEGMENT` control message.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Control {
+    packet_info: PacketInfo,
+    segment_header: libc::cmsghdr,
+    segment_bytes: u16,
+    padding: [u8; 6],
+}
+
+/// Datagrams that leave as one message at most: far below the kernel's limits of segments and of
+/// bytes for messages that fit a slot.
+const SEGMENTS_MAX: usize = 16;
+
 // SAFETY: CMSG_SPACE only computes a length.
 const _: () = assert!(
     unsafe { libc::CMSG_SPACE(size_of::<libc::in_pktinfo>() as u32) } as usize
@@ -39,7 +53,7 @@ const _: () = assert!(
 struct Storage {
     bytes: [[u8; SLOT_BYTES]; BATCH],
     names: [libc::sockaddr_in; BATCH],
-    controls: [PacketInfo; BATCH],
+    controls: [Control; BATCH],
     vectors: [libc::iovec; BATCH],
     headers: [libc::mmsghdr; BATCH],
 }
@@ -98,14 +112,18 @@ impl SendBatch {
             // SAFETY: `s` is the owned storage; the writes stay inside its fields.
             unsafe {
                 (*s).names[i] = address_to_c(to);
-                (*s).controls[i].header = libc::cmsghdr {
+                (*s).controls[i].packet_info.header = libc::cmsghdr {
                     cmsg_len: libc::CMSG_LEN(size_of::<libc::in_pktinfo>() as u32) as usize,
                     cmsg_level: libc::IPPROTO_IP,
                     cmsg_type: libc::IP_PKTINFO,
                 };
+                (*s).controls[i].segment_header = libc::cmsghdr {
+                    cmsg_len: libc::CMSG_LEN(size_of::<u16>() as u32) as usize,
+                    cmsg_level: libc::SOL_UDP,
+                    cmsg_type: libc::UDP_SEGMENT,
+                };
                 let header = &raw mut (*s).headers[i].msg_hdr;
                 (*header).msg_namelen = size_of::<libc::sockaddr_in>() as u32;
-                (*header).msg_controllen = size_of::<PacketInfo>();
             }
         }
         SendBatch { slots, filled: 0 }
@@ -137,22 +155,23 @@ impl SendBatch {
         // SAFETY: the index is in bounds and the storage is owned by this batch.
         unsafe {
             (*s).vectors[self.filled].iov_len = length;
-            (*s).controls[self.filled].info.ipi_spec_dst = address_bits(source);
+            (*s).controls[self.filled].packet_info.info.ipi_spec_dst = address_bits(source);
         }
         self.filled += 1;
     }
 
     /// Sends everything that is queued; answers how often the kernel had no room at first.
     pub(crate) fn send(&mut self, socket: &UdpSocket) -> io::Result<u64> {
+        let messages = self.gather();
         let mut blocked = 0;
         let mut sent = 0;
-        while sent < self.filled {
-            // SAFETY: headers `sent..filled` are wired to live slots of this storage.
+        while sent < messages {
+            // SAFETY: headers `sent..messages` are wired to live slots of this storage.
             let outcome = unsafe {
                 libc::sendmmsg(
                     socket.as_raw_fd(),
                     (&raw mut (*self.slots.0.as_ptr()).headers[sent]),
-                    (self.filled - sent) as u32,
+                    (messages - sent) as u32,
                     libc::MSG_DONTWAIT,
                 )
             };
@@ -170,6 +189,43 @@ impl SendBatch {
         }
         self.filled = 0;
         Ok(blocked)
+    }
+
+    /// Makes messages of the filled slots: neighbours of equal length and source become one
+    /// message, which the kernel takes apart again. Answers how many messages there are.
+    fn gather(&mut self) -> usize {
+        let s = self.slots.0.as_ptr();
+        let (mut messages, mut first) = (0, 0);
+        while first < self.filled {
+            // SAFETY: all indices are below `filled`, so in bounds of the owned storage; the
+            // pointers stored point into that storage. `s_addr` and lengths are plain numbers.
+            unsafe {
+                let source = (*s).controls[first].packet_info.info.ipi_spec_dst.s_addr;
+                let length = (*s).vectors[first].iov_len;
+                let mut end = first + 1;
+                while end < self.filled
+                    && end - first < SEGMENTS_MAX
+                    && (*s).vectors[end].iov_len == length
+                    && (*s).controls[end].packet_info.info.ipi_spec_dst.s_addr == source
+                {
+                    end += 1;
+                }
+                let header = &raw mut (*s).headers[messages].msg_hdr;
+                (*header).msg_name = (&raw mut (*s).names[first]).cast();
+                (*header).msg_iov = &raw mut (*s).vectors[first];
+                (*header).msg_iovlen = end - first;
+                (*header).msg_control = (&raw mut (*s).controls[first]).cast();
+                (*header).msg_controllen = if end - first == 1 {
+                    size_of::<PacketInfo>()
+                } else {
+                    (*s).controls[first].segment_bytes = length as u16;
+                    size_of::<Control>()
+                };
+                first = end;
+            }
+            messages += 1;
+        }
+        messages
     }
 
     fn slot(&mut self, i: usize) -> &mut [u8] {
@@ -252,7 +308,7 @@ impl ReceiveBatch {
                 let length = ((*s).headers[i].msg_len as usize).min(SLOT_BYTES);
                 let bytes: &[u8; SLOT_BYTES] = &(*s).bytes[i];
                 let name = (*s).names[i];
-                let control = (*s).controls[i];
+                let control = (*s).controls[i].packet_info;
                 Datagram {
                     from: SocketAddrV4::new(
                         Ipv4Addr::from(u32::from_be(name.sin_addr.s_addr)),
@@ -272,8 +328,9 @@ impl ReceiveBatch {
             // SAFETY: in bounds of the owned storage.
             unsafe {
                 (*s).vectors[i].iov_len = ((*s).headers[i].msg_len as usize).min(SLOT_BYTES);
-                (*s).controls[i].info.ipi_spec_dst = (*s).controls[i].info.ipi_addr;
-                (*s).controls[i].info.ipi_ifindex = 0;
+                let info = &raw mut (*s).controls[i].packet_info.info;
+                (*info).ipi_spec_dst = (*info).ipi_addr;
+                (*info).ipi_ifindex = 0;
             }
         }
         let mut sent = 0;

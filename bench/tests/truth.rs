@@ -167,6 +167,18 @@ fn a_server_without_fault() {
 }
 
 #[test]
+fn what_leaves_in_one_piece_arrives_one_by_one() {
+    for sharing in [2, 5, 64] {
+        let server = Server::start(|_| Act::Answer);
+        let population = Population::new(1000, 3, u32::MAX).sharing(sharing);
+        let mut generator = Generator::open(server.address, "sip.test", population, 0).unwrap();
+        let report = generator.run(&plan(Pace::Closed { window: 64 }, 1000)).unwrap();
+        assert_eq!(server.finish().requests, 1000);
+        assert!(report.counts.flawless(), "{report}");
+    }
+}
+
+#[test]
 fn every_tenth_request_dropped() {
     both_loops(every(10, Act::Drop), |report| {
         assert_eq!((report.counts.answered, report.counts.lost), (900, 100), "{report}");

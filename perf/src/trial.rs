@@ -12,6 +12,10 @@ use crate::servers::{Place, Server};
 const PORTS: u16 = 8;
 const FIRST_PORT: u16 = 20_000;
 
+/// User agents behind each address and port pair, so that the generator can outrun the servers:
+/// with one each it is about as fast as an echo.
+const SHARING: u32 = 4;
+
 /// How to measure.
 #[derive(Clone, Debug)]
 pub struct Setting {
@@ -44,7 +48,7 @@ pub fn measure(
     setting: &Setting,
 ) -> Result<Vec<Measured>, Box<dyn Error>> {
     let process = server.start(&setting.place, setting.server_cpu)?;
-    let population = Population::new(session.user_agents, PORTS, u32::MAX);
+    let population = Population::new(session.user_agents, PORTS, u32::MAX).sharing(SHARING);
     let mut generator = Generator::open(server.address(), "sip.test", population, FIRST_PORT)?;
     if let Some(plan) = session.fill(server) {
         let filled = generator.run(&plan)?;

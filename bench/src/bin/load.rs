@@ -117,6 +117,10 @@ struct PlaceArguments {
     /// Source addresses at most (1: all user agents behind one address).
     #[arg(long, default_value_t = u32::MAX)]
     addresses: u32,
+    /// User agents behind each address and port pair; they speak together, which lets the
+    /// generator send more.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    sharing: u32,
     /// Shortest time between two looks at the sockets in microseconds.
     #[arg(long)]
     round: Option<u64>,
@@ -236,7 +240,7 @@ fn open(
     if !bench::pin_to_cpu(place.cpu) {
         return Err(format!("CPU {} is not there to be pinned to; try --cpu", place.cpu).into());
     }
-    let population = Population::new(aors, place.ports, place.addresses);
+    let population = Population::new(aors, place.ports, place.addresses).sharing(place.sharing);
     Ok(Generator::open(target, domain, population, place.first_port)?)
 }
 
