@@ -1,6 +1,8 @@
 //! The outbox: what a shard wants sent. It is a buffer of fixed size that the caller empties; it never grows.
 
 use super::{LocalAddr, Peer};
+use alloc::boxed::Box;
+use alloc::vec;
 use alloc::vec::Vec;
 use core::ops::Range;
 
@@ -18,9 +20,10 @@ pub struct Send {
 /// Messages waiting to be sent, in order.
 #[derive(Debug)]
 pub struct Outbox {
-    bytes: Vec<u8>,
+    bytes: Box<[u8]>,
+    /// Where the next message starts.
+    used: usize,
     sends: Vec<Send>,
-    bytes_max: usize,
     sends_max: usize,
 }
 
@@ -40,9 +43,9 @@ impl Outbox {
         let sends_max = messages.max(Self::FAN_OUT_MAX);
         assert!(u32::try_from(bytes_max).is_ok(), "an outbox holds less than 4 GiB");
         Outbox {
-            bytes: Vec::with_capacity(bytes_max),
+            bytes: vec![0; bytes_max].into_boxed_slice(),
+            used: 0,
             sends: Vec::with_capacity(sends_max),
-            bytes_max,
             sends_max,
         }
     }
@@ -50,7 +53,7 @@ impl Outbox {
     /// Whether the next input can be handled to its end: the caller feeds no input while this is false.
     #[must_use]
     pub fn has_room(&self) -> bool {
-        self.bytes_max - self.bytes.len() >= Self::MESSAGE_BYTES_MAX * Self::FAN_OUT_MAX
+        self.bytes.len() - self.used >= Self::MESSAGE_BYTES_MAX * Self::FAN_OUT_MAX
             && self.sends_max - self.sends.len() >= Self::FAN_OUT_MAX
     }
 
@@ -68,14 +71,14 @@ impl Outbox {
 
     /// Forgets everything: it was sent, or counted as lost.
     pub fn clear(&mut self) {
-        self.bytes.clear();
+        self.used = 0;
         self.sends.clear();
     }
 
     /// Starts a message at the end of the buffer.
+    #[inline]
     pub fn reply(&mut self) -> Reply<'_> {
-        let start = self.bytes.len();
-        Reply { outbox: self, start, overflowed: false }
+        Reply { end: self.used, outbox: self, overflowed: false }
     }
 }
 
@@ -83,47 +86,43 @@ impl Outbox {
 #[derive(Debug)]
 pub struct Reply<'a> {
     outbox: &'a mut Outbox,
-    start: usize,
+    end: usize,
     overflowed: bool,
 }
 
 impl Reply<'_> {
-    /// Appends bytes. Beyond [`Outbox::MESSAGE_BYTES_MAX`] nothing more is written and the message can't be sent.
+    /// Appends bytes. A message beyond [`Outbox::MESSAGE_BYTES_MAX`] can't be sent.
     #[inline]
     pub fn put(&mut self, bytes: &[u8]) {
-        let length = self.outbox.bytes.len() - self.start + bytes.len();
-        if length > Outbox::MESSAGE_BYTES_MAX {
-            self.overflowed = true;
-            return;
+        match self.outbox.bytes.get_mut(self.end..self.end + bytes.len()) {
+            Some(place) => {
+                place.copy_from_slice(bytes);
+                self.end += bytes.len();
+            }
+            None => self.overflowed = true,
         }
-        self.outbox.bytes.extend_from_slice(bytes);
     }
 
     /// What was written so far.
     #[must_use]
+    #[inline]
     pub fn written(&self) -> &[u8] {
-        &self.outbox.bytes[self.start..]
+        &self.outbox.bytes[self.outbox.used..self.end]
     }
 
     /// Queues the message, or takes it back and returns false where it did not fit.
     #[must_use]
+    #[inline]
     pub fn send(self, to: Peer, from: LocalAddr) -> bool {
-        if self.overflowed {
+        let Reply { outbox, end, overflowed } = self;
+        if overflowed || end - outbox.used > Outbox::MESSAGE_BYTES_MAX {
             return false;
         }
-        let end = self.outbox.bytes.len();
-        // Cast: Outbox::new keeps the buffer below 4 GiB.
         #[allow(clippy::cast_possible_truncation, reason = "bounded by Outbox::new")]
-        let range = self.start as u32..end as u32;
-        self.outbox.sends.push(Send { range, to, from });
-        core::mem::forget(self);
+        let range = outbox.used as u32..end as u32;
+        outbox.used = end;
+        outbox.sends.push(Send { range, to, from });
         true
-    }
-}
-
-impl Drop for Reply<'_> {
-    fn drop(&mut self) {
-        self.outbox.bytes.truncate(self.start);
     }
 }
 

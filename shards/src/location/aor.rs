@@ -5,7 +5,6 @@ use super::Domains;
 use crate::io::LocalAddr;
 use crate::wire::Uri;
 use alloc::boxed::Box;
-use core::hash::Hasher;
 use core::net::SocketAddr;
 use siphasher::sip::SipHasher13;
 
@@ -17,6 +16,8 @@ use siphasher::sip::SipHasher13;
 pub struct Aor {
     bytes: Box<[u8; Aor::BYTES_MAX]>,
     len: usize,
+    /// Where the host begins.
+    domain: usize,
     hash: u64,
 }
 
@@ -87,7 +88,7 @@ impl Aor {
     /// An empty buffer.
     #[must_use]
     pub fn new() -> Self {
-        Aor { bytes: Box::new([0; Self::BYTES_MAX]), len: 0, hash: 0 }
+        Aor { bytes: Box::new([0; Self::BYTES_MAX]), len: 0, domain: 0, hash: 0 }
     }
 
     /// `user@host`, or `host` where the URI had no user.
@@ -99,8 +100,7 @@ impl Aor {
     /// What stands behind the last `@`.
     #[must_use]
     pub fn domain(&self) -> &[u8] {
-        let start = self.bytes().iter().rposition(|&byte| byte == b'@').map_or(0, |at| at + 1);
-        &self.bytes()[start..]
+        &self.bytes[self.domain..self.len]
     }
 
     /// The keyed hash that chooses the home core and the place in its table.
@@ -123,6 +123,7 @@ impl Aor {
             *self.bytes.get_mut(len).ok_or(NotOurs::TooLong)? = b'@';
             len += 1;
         }
+        self.domain = len;
         len = self.put_host(len, uri, here)?;
         self.len = len;
         self.hash = home_hash(key, self.bytes());
@@ -167,9 +168,7 @@ impl Default for Aor {
 /// The keyed hash by which everything finds its home core: canonical addresses-of-record and Call-IDs.
 #[must_use]
 pub fn home_hash(key: &[u8; 16], bytes: &[u8]) -> u64 {
-    let mut hasher = SipHasher13::new_with_key(key);
-    hasher.write(bytes);
-    hasher.finish()
+    SipHasher13::new_with_key(key).hash(bytes)
 }
 
 #[cfg(test)]

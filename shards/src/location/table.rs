@@ -120,7 +120,7 @@ impl Location {
         aor: Option<AorId>,
         now: Instant,
     ) -> impl Iterator<Item = (BindingId, Binding<'_>)> {
-        let mut next = aor.and_then(|AorId(id)| self.aors.at(id)).map_or(NONE, |aor| aor.first);
+        let mut next = self.first(aor);
         core::iter::from_fn(move || {
             let id = next;
             let entry = self.bindings.at(id)?;
@@ -218,6 +218,11 @@ impl Location {
         assert!(self.staged.is_empty());
     }
 
+    /// The newest binding of an address-of-record.
+    fn first(&self, aor: Option<AorId>) -> u32 {
+        aor.and_then(|AorId(id)| self.aors.at(id)).map_or(NONE, |aor| aor.first)
+    }
+
     fn name(&self, aor: u32) -> &[u8] {
         self.arena.get(self.aors.at(aor).expect("an index entry without an address-of-record").name)
     }
@@ -304,20 +309,38 @@ impl Location {
 }
 
 impl Update<'_> {
-    /// Makes a binding, or writes `replaces` anew.
+    /// Writes the record that the next [`identical`](Self::identical) and [`save`](Self::save) are about.
+    ///
+    /// # Errors
+    /// [`Full`] where a string is longer than a record can hold.
+    pub fn write(&mut self, record: &Record<'_>) -> Result<(), Full> {
+        if record.encode(&mut self.location.scratch) { Ok(()) } else { Err(Full) }
+    }
+
+    /// The binding that has this very record at `now`, as a refresh finds it, and its terms.
+    #[must_use]
+    pub fn identical(&self, aor: Option<AorId>, now: Instant) -> Option<(BindingId, Terms)> {
+        let Location { bindings, arena, scratch, .. } = &*self.location;
+        let mut next = self.location.first(aor);
+        while let Some(entry) = bindings.at(next) {
+            if entry.terms.expires > now && arena.get(entry.record) == scratch {
+                return Some((BindingId(next), entry.terms));
+            }
+            next = entry.next;
+        }
+        None
+    }
+
+    /// Makes a binding of the record that was written, or puts it in the place of `replaces`.
     ///
     /// # Errors
     /// [`Full`] where the arena has no room for its strings.
     ///
     /// # Panics
     /// Where there are more changes than [`Location::new`] was told.
-    pub fn save(&mut self, replaces: Option<BindingId>, binding: &Binding<'_>) -> Result<(), Full> {
+    pub fn save(&mut self, replaces: Option<BindingId>, terms: Terms) -> Result<(), Full> {
         let Location { bindings, arena, scratch, staged, .. } = &mut *self.location;
         assert!(staged.len() < staged.capacity(), "more changes than an update may have");
-        if !binding.record.encode(scratch) {
-            return Err(Full);
-        }
-        let terms = binding.terms;
         staged.push(match replaces {
             None => Staged::Create { record: arena.insert(scratch)?, terms },
             Some(BindingId(id)) => {
@@ -405,22 +428,22 @@ impl Update<'_> {
         self.location
     }
 
-    /// Makes all of the changes.
+    /// Makes all of the changes to `aor`, which [`Location::find`] has found as `id`, and gives where it is now.
     ///
     /// # Errors
     /// [`Full`] where the table has no place for the new bindings; nothing has changed then.
     ///
     /// # Panics
     /// Where a change names a binding of another address-of-record.
-    pub fn commit(self, aor: &Aor) -> Result<(), Full> {
+    pub fn commit(self, aor: &Aor, id: Option<AorId>) -> Result<Option<AorId>, Full> {
         let created = self.created_len();
         let location = &mut *self.location;
         if created > location.bindings.capacity() - location.bindings.len() {
             return Err(Full);
         }
-        let id = match location.find(aor) {
+        let id = match id {
             Some(AorId(id)) => id,
-            None if created == 0 => return Ok(()),
+            None if created == 0 => return Ok(None),
             None => location.insert_aor(aor)?,
         };
         for at in 0..location.staged.len() {
@@ -430,8 +453,9 @@ impl Update<'_> {
         location.staged.clear();
         if location.aors.at(id).is_some_and(|aor| aor.first == NONE) {
             location.remove_aor(id);
+            return Ok(None);
         }
-        Ok(())
+        Ok(Some(AorId(id)))
     }
 
     fn created_len(&self) -> u32 {
@@ -560,12 +584,15 @@ mod tests {
                 continue;
             }
             let expires = now.plus_secs(lifetime);
-            let binding = Binding { record: record(&name, path), terms: terms(expires) };
-            update.save(old, &binding).expect("the arena is large enough");
+            update.write(&record(&name, path)).unwrap();
+            let identical = update.identical(update.before().find(&aor), now).map(|(id, _)| id);
+            assert!(identical.is_none() || identical == old);
+            update.save(old, terms(expires)).expect("the arena is large enough");
             stale += u32::from(old.is_none());
             oracle.insert(key, (expires, path));
         }
-        let full = update.commit(&aor).is_err();
+        let id = update.before().find(&aor);
+        let full = update.commit(&aor, id).is_err();
         if full {
             *oracle = before;
             assert!(location.bindings_len() + stale > BINDINGS, "refused with room left");
@@ -588,8 +615,8 @@ mod tests {
                         let name = format!("sip:c{contact}@host");
                         let mut update = location.update();
                         let old = find(update.before(), &aor(number), now, &name);
-                        let binding = Binding { record: record(&name, "<sip:gone>"), terms: terms(now.plus_secs(9)) };
-                        update.save(old, &binding).unwrap();
+                        update.write(&record(&name, "<sip:gone>")).unwrap();
+                        update.save(old, terms(now.plus_secs(9))).unwrap();
                     }
                     Step::Pass { seconds } => {
                         now = now.plus_secs(seconds);

@@ -1,29 +1,15 @@
-//! The contacts of one REGISTER against the bindings of its address-of-record, RFC 3261 10.3 step 7.
+//! The contacts of one REGISTER against the bindings of its address-of-record, RFC 3261 10.3 steps 6 and 7.
 
-use super::{Register, Registered, Registrar, WhenFull};
+use super::{Register, Registered, Registrar, WhenFull, supports};
 use crate::io::{Class, Instant};
 use crate::location::{Aor, AorId, Binding, BindingId, Location, Record, Terms, Update};
 use crate::uas::Refusal;
 use crate::wire::{Contact, ContactAddress, HeaderId, Message, Params, Uri};
 use alloc::vec::Vec;
 
-/// What a REGISTER asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Wish {
-    /// The bindings, unchanged.
-    Query,
-    /// To be bound to nothing.
-    RemoveAll,
-    /// To be bound to what it lists.
-    Contacts {
-        /// Whether a `reg-id` means a flow, RFC 5626 6.
-        is_first_hop_outbound: bool,
-    },
-}
-
 /// Whether a request may change a binding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Order {
+enum Order {
     /// It is newer than what the binding was made by, or from another call.
     Newer,
     /// It is the very request that made the binding as it is.
@@ -37,29 +23,48 @@ impl Registrar {
         now: Instant,
         request: &Register<'_>,
         aor: &Aor,
-        is_first_hop_outbound: bool,
         location: &mut Location,
     ) -> Result<Registered, Refusal> {
-        let mut done = Registered::QUERY;
+        let message = request.message;
         let id = location.find(aor);
+        let mut done = Registered::nothing(Class::RegisterQuery, id);
+        let expires = message.expires();
+        let (mut count, mut bound, mut is_first_hop_outbound) = (0, 0, None);
         let mut update = location.update();
-        for contact in request.message.contacts() {
-            let Contact::Address(contact) = contact.map_err(Refusal::Malformed)? else { continue };
-            let wanted = Wanted::new(&contact, is_first_hop_outbound)?;
-            let held = find(update.before(), id, now, &wanted);
-            if let Some((_, held)) = &held
-                && check_order(request, held)? == Order::Same
-            {
+        for contact in message.contacts() {
+            let Contact::Address(contact) = contact.map_err(Refusal::Malformed)? else {
+                // RFC 3261 10.3 step 6: alone, and with an Expires of 0.
+                let is_alone = message.contacts().nth(1).is_none();
+                if !is_alone || expires != Some(0) {
+                    return Err(Refusal::BadRequest("Bad Wildcard Contact"));
+                }
+                done.removed = remove_all(now, request, id, &mut update)?;
+                continue;
+            };
+            count += 1;
+            if count > self.contacts_max {
+                return Err(Refusal::BadRequest("Too Many Contacts"));
+            }
+            // RFC 5626 6: a reg-id without an instance is ignored, and so is one when the first hop knows nothing of outbound.
+            let flow = match contact.reg_id.zip(contact.instance) {
+                Some(flow) if first_hop(&mut is_first_hop_outbound, message)? => Some(flow),
+                Some(_) | None => None,
+            };
+            let expires_secs = self.granted_secs(contact.expires.or(expires))?;
+            collect_params(&contact, &mut self.params);
+            let record = Record {
+                contact: contact.address.uri,
+                params: &self.params,
+                path: &self.path,
+                call_id: message.call_id(),
+                from: request.datagram.from,
+                to: request.datagram.to,
+            };
+            update.write(&record).map_err(|_full| Refusal::LocationFull)?;
+            let Some(held) = held(&update, id, now, request, &contact, flow)? else {
                 // Its transaction was forgotten under load; the answer is what it bound.
-                return Ok(Registered { class: Class::Duplicate, ..Registered::QUERY });
-            }
-            let held = held.map(|(binding, _)| binding);
-            if held.is_some_and(|held| update.changes(held))
-                || update.created().any(|made| wanted.is(&made))
-            {
-                return Err(Refusal::BadRequest("Repeated Contact"));
-            }
-            let expires_secs = self.granted_secs(&contact, request.message)?;
+                return Ok(Registered::nothing(Class::Duplicate, id));
+            };
             if expires_secs == 0 {
                 if let Some(held) = held {
                     update.remove(held);
@@ -67,51 +72,45 @@ impl Registrar {
                 }
                 continue;
             }
-            collect_params(&contact, &mut self.params);
-            let record = Record {
-                contact: contact.address.uri,
-                params: &self.params,
-                path: &self.path,
-                call_id: request.message.call_id(),
-                from: request.datagram.from,
-                to: request.datagram.to,
-            };
             let terms = Terms {
                 expires: now.plus_secs(expires_secs),
-                cseq: request.message.cseq().number,
+                cseq: message.cseq().number,
                 branch: request.branch,
                 q: contact.q,
-                reg_id: wanted.flow.map_or(0, |(reg_id, _)| reg_id),
+                reg_id: flow.map_or(0, |(reg_id, _)| reg_id),
             };
-            update.save(held, &Binding { record, terms }).map_err(|_full| Refusal::LocationFull)?;
-            done.is_outbound |= wanted.flow.is_some();
+            update.save(held, terms).map_err(|_full| Refusal::LocationFull)?;
+            bound += 1;
+            done.is_outbound |= flow.is_some();
             match held {
                 None => done.created += 1,
                 Some(_) => done.refreshed += 1,
             }
         }
+        if done.is_outbound && bound > 1 {
+            // RFC 5626 6: a flow is registered alone.
+            return Err(Refusal::BadRequest("More Than One Contact With reg-id"));
+        }
         if update.stores() {
             done.replaced = self.make_room(now, id, &mut update)?;
         }
-        update.commit(aor).map_err(|_full| Refusal::LocationFull)?;
+        done.aor = update.commit(aor, id).map_err(|_full| Refusal::LocationFull)?;
         done.class = if done.created > 0 {
             Class::RegisterNew
         } else if done.refreshed > 0 {
             Class::RegisterRefresh
-        } else {
+        } else if message.has(HeaderId::Contact) {
             Class::RegisterRemove
+        } else {
+            Class::RegisterQuery
         };
         Ok(done)
     }
 
     /// The lifetime that a contact is granted, RFC 3261 10.3 steps 6 and 7.
-    fn granted_secs(
-        &self,
-        contact: &ContactAddress<'_>,
-        message: &Message<'_>,
-    ) -> Result<u32, Refusal> {
+    fn granted_secs(&self, wished: Option<u32>) -> Result<u32, Refusal> {
         let policy = &self.policy;
-        let wished = contact.expires.or(message.expires()).unwrap_or(policy.default_expires_secs);
+        let wished = wished.unwrap_or(policy.default_expires_secs);
         if wished > 0 && wished < policy.min_expires_secs {
             return Err(Refusal::IntervalTooBrief(policy.min_expires_secs));
         }
@@ -155,22 +154,86 @@ impl Registrar {
     }
 }
 
+/// `Contact: *` with an Expires of 0, RFC 3261 10.3 step 6.
+fn remove_all(
+    now: Instant,
+    request: &Register<'_>,
+    id: Option<AorId>,
+    update: &mut Update<'_>,
+) -> Result<u32, Refusal> {
+    let mut removed = 0;
+    loop {
+        let Some((binding, held)) = update.before().bindings(id, now).nth(removed) else { break };
+        check_order(request, held.record.call_id, &held.terms)?;
+        update.remove(binding);
+        removed += 1;
+    }
+    Ok(u32::try_from(removed).unwrap_or(u32::MAX))
+}
+
+/// The binding that a contact is about. `None`: the request has made it as it is, and asks a second time.
+fn held(
+    update: &Update<'_>,
+    id: Option<AorId>,
+    now: Instant,
+    request: &Register<'_>,
+    contact: &ContactAddress<'_>,
+    flow: Option<(u32, &[u8])>,
+) -> Result<Option<Option<BindingId>>, Refusal> {
+    let reg_id = flow.map_or(0, |(reg_id, _)| reg_id);
+    let identical = update.identical(id, now).filter(|(_, terms)| terms.reg_id == reg_id);
+    let (held, order) = if let Some((binding, terms)) = identical {
+        (Some(binding), check_order(request, request.message.call_id(), &terms)?)
+    } else {
+        let wanted = Wanted::new(contact, flow)?;
+        if update.created().any(|made| wanted.is(&made)) {
+            return Err(Refusal::BadRequest("Repeated Contact"));
+        }
+        match update.before().bindings(id, now).find(|(_, binding)| wanted.is(binding)) {
+            Some((binding, held)) => {
+                (Some(binding), check_order(request, held.record.call_id, &held.terms)?)
+            }
+            None => (None, Order::Newer),
+        }
+    };
+    if held.is_some_and(|held| update.changes(held)) {
+        return Err(Refusal::BadRequest("Repeated Contact"));
+    }
+    Ok(match order {
+        Order::Newer => Some(held),
+        Order::Same => None,
+    })
+}
+
 /// Refuses what is not newer than the binding it would change, RFC 3261 10.3 steps 6 and 7.
-pub(super) fn check_order(request: &Register<'_>, held: &Binding<'_>) -> Result<Order, Refusal> {
+fn check_order(request: &Register<'_>, call_id: &[u8], terms: &Terms) -> Result<Order, Refusal> {
     let cseq = request.message.cseq().number;
-    if held.record.call_id != request.message.call_id() || cseq > held.terms.cseq {
+    if cseq > terms.cseq || call_id != request.message.call_id() {
         return Ok(Order::Newer);
     }
-    if cseq == held.terms.cseq && request.branch == held.terms.branch {
+    if cseq == terms.cseq && request.branch == terms.branch {
         return Ok(Order::Same);
     }
     Err(Refusal::OutOfOrder)
 }
 
-/// Whether the edge proxy that is the UA's first hop supports outbound: the last Path value is its, RFC 5626 5.1 and 6.
-pub(super) fn first_path_is_outbound(message: &Message<'_>) -> bool {
-    let Some(Ok(address)) = message.addresses(HeaderId::Path).last() else { return false };
-    Uri::parse(address.uri).is_ok_and(|uri| uri.param(b"ob").is_some())
+/// Whether the UA's first hop supports outbound, found out once a request. RFC 5626 6: the first hop is us, or it says `ob` in
+/// the Path; the last value is the one of the edge proxy, 5.1.
+#[cold]
+fn first_hop(known: &mut Option<bool>, message: &Message<'_>) -> Result<bool, Refusal> {
+    if let Some(is_outbound) = *known {
+        return Ok(is_outbound);
+    }
+    let says_ob = || {
+        let Some(Ok(edge)) = message.addresses(HeaderId::Path).last() else { return false };
+        Uri::parse(edge.uri).is_ok_and(|uri| uri.param(b"ob").is_some())
+    };
+    let is_outbound = message.vias().nth(1).is_none() || says_ob();
+    if !is_outbound && supports(message, b"outbound")? {
+        return Err(Refusal::FirstHopLacksOutbound);
+    }
+    *known = Some(is_outbound);
+    Ok(is_outbound)
 }
 
 /// A contact as it is looked for among the bindings.
@@ -182,11 +245,9 @@ struct Wanted<'m> {
 }
 
 impl<'m> Wanted<'m> {
-    fn new(contact: &ContactAddress<'m>, is_first_hop_outbound: bool) -> Result<Self, Refusal> {
+    fn new(contact: &ContactAddress<'m>, flow: Option<(u32, &'m [u8])>) -> Result<Self, Refusal> {
         let text = contact.address.uri;
         let uri = Uri::parse(text).map_err(Refusal::Malformed)?;
-        // RFC 5626 6: a reg-id without an instance is ignored.
-        let flow = contact.reg_id.zip(contact.instance).filter(|_| is_first_hop_outbound);
         Ok(Wanted { text, uri, flow })
     }
 
@@ -210,22 +271,17 @@ impl<'m> Wanted<'m> {
     }
 }
 
-fn find<'l>(
-    location: &'l Location,
-    id: Option<AorId>,
-    now: Instant,
-    wanted: &Wanted<'_>,
-) -> Option<(BindingId, Binding<'l>)> {
-    location.bindings(id, now).find(|(_, binding)| wanted.is(binding))
-}
-
 fn unquoted(value: &[u8]) -> &[u8] {
     value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\"")).unwrap_or(value)
 }
 
 /// The parameters that belong to the binding: all but `expires` and `q`, which its terms hold.
+#[inline]
 fn collect_params(contact: &ContactAddress<'_>, params: &mut Vec<u8>) {
     params.clear();
+    if contact.address.params.raw().is_empty() {
+        return;
+    }
     for param in contact.address.params {
         if param.name.eq_ignore_ascii_case(b"expires") || param.name.eq_ignore_ascii_case(b"q") {
             continue;

@@ -8,11 +8,10 @@ mod response;
 pub use policy::{Policy, UnsupportedPath, WhenFull};
 
 use crate::io::{Class, Datagram, Instant};
-use crate::location::{Aor, Here, Location, NotOurs};
+use crate::location::{Aor, AorId, Here, Location, NotOurs};
 use crate::uas::{self, Refusal};
-use crate::wire::{Contact, HeaderId, Message, Uri};
+use crate::wire::{HeaderId, Message, Uri};
 use alloc::vec::Vec;
-use contacts::Wish;
 
 /// The registrar of one core: its policy, and scratch for one request.
 #[derive(Debug)]
@@ -52,19 +51,25 @@ pub struct Registered {
     pub removed: u32,
     /// Bindings removed to make room.
     pub replaced: u32,
+    /// Where the address-of-record is afterwards.
+    aor: Option<AorId>,
     /// Whether outbound was used, RFC 5626 6.
     is_outbound: bool,
 }
 
 impl Registered {
-    const QUERY: Registered = Registered {
-        class: Class::RegisterQuery,
-        created: 0,
-        refreshed: 0,
-        removed: 0,
-        replaced: 0,
-        is_outbound: false,
-    };
+    /// Nothing changed.
+    fn nothing(class: Class, aor: Option<AorId>) -> Self {
+        Registered {
+            class,
+            created: 0,
+            refreshed: 0,
+            removed: 0,
+            replaced: 0,
+            aor,
+            is_outbound: false,
+        }
+    }
 }
 
 impl Registrar {
@@ -103,16 +108,11 @@ impl Registrar {
             return Err(Refusal::NotFound);
         }
         self.path(message)?;
-        match self.wish(message)? {
-            Wish::Query => Ok(Registered::QUERY),
-            Wish::RemoveAll => remove_all(now, request, aor, location),
-            Wish::Contacts { is_first_hop_outbound } => {
-                self.change(now, request, aor, is_first_hop_outbound, location)
-            }
-        }
+        self.change(now, request, aor, location)
     }
 
     /// Collects the Path, RFC 3327 5.3.
+    #[inline]
     fn path(&mut self, message: &Message<'_>) -> Result<(), Refusal> {
         self.path.clear();
         if !message.has(HeaderId::Path) {
@@ -131,69 +131,6 @@ impl Registrar {
             UnsupportedPath::Reject | UnsupportedPath::Store => Ok(()),
         }
     }
-
-    /// What the Contact values say together, RFC 3261 10.3 step 6 and RFC 5626 6.
-    fn wish(&self, message: &Message<'_>) -> Result<Wish, Refusal> {
-        let (mut count, mut has_star, mut bound, mut has_flow) = (0, false, 0, false);
-        for contact in message.contacts() {
-            count += 1;
-            match contact.map_err(Refusal::Malformed)? {
-                Contact::Star => has_star = true,
-                Contact::Address(contact) => {
-                    bound += usize::from(contact.expires.or(message.expires()) != Some(0));
-                    has_flow |= contact.instance.is_some() && contact.reg_id.is_some();
-                }
-            }
-        }
-        if count == 0 {
-            return Ok(Wish::Query);
-        }
-        if count > self.contacts_max {
-            return Err(Refusal::BadRequest("Too Many Contacts"));
-        }
-        if has_star {
-            // RFC 3261 10.3 step 6: alone, and with an Expires of 0.
-            return if count == 1 && message.expires() == Some(0) {
-                Ok(Wish::RemoveAll)
-            } else {
-                Err(Refusal::BadRequest("Bad Wildcard Contact"))
-            };
-        }
-        if !has_flow {
-            return Ok(Wish::Contacts { is_first_hop_outbound: false });
-        }
-        // RFC 5626 6: the first hop is who puts the first Via above the UA's own. It is us, or it says `ob` in its Path.
-        let is_first_hop = message.vias().nth(1).is_none();
-        let is_first_hop_outbound = is_first_hop || contacts::first_path_is_outbound(message);
-        if !is_first_hop_outbound && supports(message, b"outbound")? {
-            return Err(Refusal::FirstHopLacksOutbound);
-        }
-        if is_first_hop_outbound && bound > 1 {
-            return Err(Refusal::BadRequest("More Than One Contact With reg-id"));
-        }
-        Ok(Wish::Contacts { is_first_hop_outbound })
-    }
-}
-
-/// `Contact: *` with an Expires of 0, RFC 3261 10.3 step 6.
-fn remove_all(
-    now: Instant,
-    request: &Register<'_>,
-    aor: &Aor,
-    location: &mut Location,
-) -> Result<Registered, Refusal> {
-    let mut removed = 0;
-    let id = location.find(aor);
-    let mut update = location.update();
-    loop {
-        let Some((binding, held)) = update.before().bindings(id, now).nth(removed) else { break };
-        contacts::check_order(request, &held)?;
-        update.remove(binding);
-        removed += 1;
-    }
-    update.commit(aor).map_err(|_full| Refusal::LocationFull)?;
-    let removed = u32::try_from(removed).unwrap_or(u32::MAX);
-    Ok(Registered { class: Class::RegisterRemove, removed, ..Registered::QUERY })
 }
 
 /// Whether the UA says that it supports an extension.

@@ -2,8 +2,7 @@
 
 use super::{Registered, Registrar};
 use crate::io::Instant;
-use crate::location::{AorId, Location, Record};
-use crate::uas::SUPPORTED;
+use crate::location::{Location, Record};
 use crate::wire::Response;
 
 /// What a binding takes in a response, at most.
@@ -18,11 +17,10 @@ impl Registrar {
         &self,
         now: Instant,
         registered: &Registered,
-        id: Option<AorId>,
         location: &Location,
         response: &mut Response<'_>,
     ) {
-        for (_, binding) in location.bindings(id, now) {
+        for (_, binding) in location.bindings(registered.aor, now) {
             response.put(b"Contact: <");
             response.put(binding.record.contact);
             response.put(b">");
@@ -42,7 +40,6 @@ impl Registrar {
             // RFC 5626 6.
             response.header("Require", b"outbound");
         }
-        response.header("Supported", SUPPORTED.as_bytes());
     }
 }
 

@@ -6,15 +6,14 @@ mod settings;
 pub use metrics::{Gauges, Metrics};
 pub use settings::{Homes, Keys, Limits, Settings};
 
-use crate::io::{
-    Class, CoreId, Datagram, Input, Instant, Outbox, Outcome, Reason, UnixTime, Verdict,
-};
+use crate::io::{Class, Datagram, Input, Instant, Outbox, Outcome, Reason, UnixTime, Verdict};
 use crate::location::{Aor, Here, Location, NotOurs, home_hash};
 use crate::registrar::{Register, Registered, Registrar};
 use crate::transaction::completed::Answer;
 use crate::transaction::{Completed, Fingerprint, Identity, ToTag};
-use crate::uas::{self, Caller, Refusal};
+use crate::uas::{self, Caller, Refusal, SUPPORTED};
 use crate::wire::{self, Home, Index, Malformed, Message, Method, Peek, StartLine, Uri};
+use alloc::vec::Vec;
 
 /// One core's share of the node.
 #[derive(Debug)]
@@ -29,11 +28,11 @@ pub struct Shard {
     metrics: Metrics,
 }
 
-/// The value of Date, written once a second.
+/// The headers that every 200 to a REGISTER has, written once a second.
 #[derive(Debug)]
 struct Date {
     at: UnixTime,
-    text: [u8; 29],
+    headers: Vec<u8>,
 }
 
 impl Shard {
@@ -57,7 +56,7 @@ impl Shard {
                 limits.message_bytes,
             ),
             location: Location::new(bindings, limits.arena_bytes, changes),
-            date: Date { at: UnixTime(0), text: wire::sip_date(UnixTime(0)) },
+            date: Date::new(),
             metrics: Metrics::default(),
             settings,
         }
@@ -144,11 +143,9 @@ impl Shard {
             Peek::Response { .. } => return self.response(bytes),
             Peek::Request { method, home } => (method, home),
         };
-        let (aor, home) = self.home(&datagram, home);
-        if let Some(home) = home
-            && home != self.settings.core
-            && !has_moved
-        {
+        let (aor, hash) = self.home_hash(&datagram, home);
+        let home = hash.map_or(self.settings.core, |hash| self.settings.homes.home(hash));
+        if home != self.settings.core && !has_moved {
             return Outcome { class: Class::Move, verdict: Verdict::Hopped(home) };
         }
         let message = match Message::parse(bytes, &mut self.index) {
@@ -159,7 +156,7 @@ impl Shard {
             unreachable!("the peek has seen a request")
         };
         let here = here(&self.settings, &datagram);
-        let tag = ToTag::new(&self.settings.keys.tag, message.call_id());
+        let tag = ToTag::new(&self.settings.keys.tag, hash.unwrap_or_default());
         let caller = Caller { datagram, index: message.index(), tag };
         match method {
             Method::Register => {
@@ -196,23 +193,22 @@ impl Shard {
         }
     }
 
-    /// Where a request lives. `None`: it can't be told, so it is answered here.
-    fn home(
+    /// The keyed hash of what decides where a request lives. `None`: it can't be told, so the request is answered here.
+    #[inline]
+    fn home_hash(
         &mut self,
         datagram: &Datagram<'_>,
         home: Home<'_>,
-    ) -> (Result<(), NotOurs>, Option<CoreId>) {
+    ) -> (Result<(), NotOurs>, Option<u64>) {
         let key = &self.settings.keys.home;
         match home {
-            Home::CallId(call_id) => {
-                (Ok(()), Some(self.settings.homes.home(home_hash(key, call_id))))
-            }
+            Home::CallId(call_id) => (Ok(()), Some(home_hash(key, call_id))),
             Home::AddressOfRecord(uri) => {
                 // A To that can't be read is refused by the parser, wherever it is.
                 let Ok(uri) = Uri::parse(uri) else { return (Err(NotOurs::Scheme), None) };
                 let here = here(&self.settings, datagram);
                 match self.aor.set(key, &uri, &here) {
-                    Ok(()) => (Ok(()), Some(self.settings.homes.home(self.aor.hash()))),
+                    Ok(()) => (Ok(()), Some(self.aor.hash())),
                     Err(reason) => (Err(reason), None),
                 }
             }
@@ -233,7 +229,8 @@ impl Shard {
         if self.index.is_ack(datagram.bytes) {
             return dropped(Class::Ack, Reason::BadRequest);
         }
-        let tag = ToTag::new(&self.settings.keys.tag, self.index.call_id(datagram.bytes));
+        let hash = home_hash(&self.settings.keys.home, self.index.call_id(datagram.bytes));
+        let tag = ToTag::new(&self.settings.keys.tag, hash);
         let caller = Caller { datagram, index: &self.index, tag };
         refused(uas::refuse(&caller, None, Refusal::Malformed(malformed), out))
     }
@@ -274,8 +271,8 @@ impl Rooms<'_> {
         here: &Here<'_>,
         out: &mut Outbox,
     ) -> Outcome {
-        let salt = aor.map_or(0, Aor::hash);
-        let fingerprint = Fingerprint::new(self.key, &identity(request.message)).salted(salt);
+        let home = aor.map_or(0, Aor::hash);
+        let fingerprint = Fingerprint::new(self.key, home, &identity(request.message));
         if let Some(answer) = self.completed.find(now, fingerprint) {
             // RFC 3261 17.2.2: the same bytes again, the same way.
             let mut reply = out.reply();
@@ -297,10 +294,8 @@ impl Rooms<'_> {
         let Some(mut response) = caller.respond(out, 200, "OK") else {
             return dropped(class, Reason::BadRequest);
         };
-        let id = aor.ok().and_then(|aor| self.location.find(aor));
-        self.registrar.write_bindings(now, &registered, id, self.location, &mut response);
-        // RFC 3261 10.3 step 8: the response should carry a Date.
-        response.header("Date", self.date.at(wall));
+        self.registrar.write_bindings(now, &registered, self.location, &mut response);
+        response.put(self.date.headers(wall));
         let reply = response.finish();
         let answer = Answer {
             response: reply.written(),
@@ -322,11 +317,27 @@ impl Metrics {
 }
 
 impl Date {
-    fn at(&mut self, wall: UnixTime) -> &[u8] {
+    fn new() -> Self {
+        Date { at: UnixTime(u64::MAX), headers: Vec::with_capacity(128) }
+    }
+
+    /// RFC 3261 10.3 step 8: the response should carry a Date.
+    #[inline]
+    fn headers(&mut self, wall: UnixTime) -> &[u8] {
         if self.at != wall {
-            *self = Date { at: wall, text: wire::sip_date(wall) };
+            self.at = wall;
+            self.headers.clear();
+            for part in [
+                b"Supported: ",
+                SUPPORTED.as_bytes(),
+                b"\r\nDate: ",
+                &wire::sip_date(wall),
+                b"\r\n",
+            ] {
+                self.headers.extend_from_slice(part);
+            }
         }
-        &self.text
+        &self.headers
     }
 }
 
@@ -375,7 +386,7 @@ fn refused(verdict: Verdict) -> Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::io::{ListenerId, LocalAddr, Peer};
+    use crate::io::{CoreId, ListenerId, LocalAddr, Peer};
     use crate::location::Domains;
     use crate::registrar::Policy;
     use alloc::format;

@@ -2,7 +2,7 @@
 //! compares bytes and never reads a message.
 
 use core::hash::Hasher;
-use siphasher::sip128::{Hasher128, SipHasher13};
+use siphasher::sip::SipHasher13;
 
 /// The fields by which a request is matched to a non-INVITE server transaction, as they stand in the message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,49 +37,23 @@ pub enum Identity<'a> {
     },
 }
 
-/// 128 bits that stand for an [`Identity`]. The hash is keyed with a secret: nobody outside can make two identities meet.
+/// 128 bits that stand for an [`Identity`] at one home. The hashes are keyed with a secret: nobody outside can make two meet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fingerprint(pub(super) [u64; 2]);
 
 impl Fingerprint {
-    /// The fingerprint of an identity under a key.
+    /// The fingerprint of an identity under a key, among the requests that share `home`: the keyed hash of an address-of-record
+    /// or a Call-ID by which they found their core. A retransmission has the same home; phones behind NATs have the same
+    /// sent-by, and poor ones the same branches.
     #[inline]
     #[must_use]
-    pub fn new(key: &[u8; 16], identity: &Identity<'_>) -> Self {
-        let mut hasher = SipHasher13::new_with_key(key);
-        // The lengths go first, so that no byte can wander from one field to the next; the kinds differ in the first word.
-        match *identity {
-            Identity::Branch { branch, sent_by_host, sent_by_port, method } => {
-                let port = sent_by_port.map_or(1 << 16, u64::from);
-                hasher.write_u64(length(branch) << 32 | length(method));
-                hasher.write_u64(length(sent_by_host) << 32 | port);
-                hasher.write(branch);
-                hasher.write(method);
-                write_lower_case(&mut hasher, sent_by_host);
-            }
-            Identity::Rfc2543 { request_uri, to_tag, from_tag, call_id, cseq, method, via } => {
-                hasher.write_u64(1 << 63 | length(request_uri) << 32 | length(method));
-                hasher.write_u64(length(to_tag) << 32 | length(from_tag));
-                hasher.write_u64(length(call_id) << 32 | length(via));
-                hasher.write_u64(u64::from(cseq));
-                for field in [request_uri, to_tag, from_tag, call_id, method, via] {
-                    hasher.write(field);
-                }
-            }
-        }
-        let hash = hasher.finish128();
-        Fingerprint([hash.h1, hash.h2])
+    pub fn new(key: &[u8; 16], home: u64, identity: &Identity<'_>) -> Self {
+        let hash = gathered(key, identity).unwrap_or_else(|| streamed(key, identity));
+        // The upper bits of a home are alike on one core.
+        Fingerprint([hash, home.rotate_left(32)])
     }
 
-    /// This fingerprint among those that share a keyed hash, such as the one of their address-of-record. Phones behind NATs
-    /// have the same sent-by, and poor ones the same branches.
-    #[inline]
-    #[must_use]
-    pub fn salted(self, hash: u64) -> Self {
-        Fingerprint([self.0[0] ^ hash, self.0[1] ^ hash.rotate_left(32)])
-    }
-
-    /// 32 of its bits.
+    /// 32 of the bits that do not come from the home.
     #[inline]
     #[must_use]
     #[allow(clippy::cast_possible_truncation, reason = "32 bits are wanted")]
@@ -88,21 +62,64 @@ impl Fingerprint {
     }
 }
 
+/// The hash of a usual identity: its fields are brought together and hashed at once, which takes a third of the time.
+#[inline]
+fn gathered(key: &[u8; 16], identity: &Identity<'_>) -> Option<u64> {
+    let Identity::Branch { branch, sent_by_host, sent_by_port, method } = *identity else {
+        return None;
+    };
+    let mut fields = [0; 128];
+    let (head, rest) = fields.split_at_mut(16);
+    head.copy_from_slice(&branch_head(branch, sent_by_host, sent_by_port, method));
+    let mut end = 0;
+    for field in [branch, method, sent_by_host] {
+        rest.get_mut(end..end + field.len())?.copy_from_slice(field);
+        end += field.len();
+    }
+    rest[end - sent_by_host.len()..end].make_ascii_lowercase();
+    Some(SipHasher13::new_with_key(key).hash(&fields[..16 + end]))
+}
+
+/// The same hash, of an identity of any length.
+#[cold]
+fn streamed(key: &[u8; 16], identity: &Identity<'_>) -> u64 {
+    let mut hasher = SipHasher13::new_with_key(key);
+    match *identity {
+        Identity::Branch { branch, sent_by_host, sent_by_port, method } => {
+            hasher.write(&branch_head(branch, sent_by_host, sent_by_port, method));
+            hasher.write(branch);
+            hasher.write(method);
+            for byte in sent_by_host {
+                hasher.write(&[byte.to_ascii_lowercase()]);
+            }
+        }
+        Identity::Rfc2543 { request_uri, to_tag, from_tag, call_id, cseq, method, via } => {
+            hasher.write_u64(1 << 63 | length(request_uri) << 32 | length(method));
+            hasher.write_u64(length(to_tag) << 32 | length(from_tag));
+            hasher.write_u64(length(call_id) << 32 | length(via));
+            hasher.write_u64(u64::from(cseq));
+            for field in [request_uri, to_tag, from_tag, call_id, method, via] {
+                hasher.write(field);
+            }
+        }
+    }
+    hasher.finish()
+}
+
+/// The lengths go first, so that no byte can wander from one field to the next; the kinds differ in the first word.
+#[inline]
+fn branch_head(branch: &[u8], host: &[u8], port: Option<u16>, method: &[u8]) -> [u8; 16] {
+    let port = port.map_or(1 << 16, u64::from);
+    let mut head = [0; 16];
+    head[..8].copy_from_slice(&(length(branch) << 32 | length(method)).to_le_bytes());
+    head[8..].copy_from_slice(&(length(host) << 32 | port).to_le_bytes());
+    head
+}
+
 /// The length of a field of a message, which is far below 2^31.
 #[inline]
 fn length(field: &[u8]) -> u64 {
     field.len() as u64 & 0x7fff_ffff
-}
-
-#[inline]
-fn write_lower_case(hasher: &mut SipHasher13, host: &[u8]) {
-    for chunk in host.chunks(32) {
-        let mut lower = [0; 32];
-        let lower = &mut lower[..chunk.len()];
-        lower.copy_from_slice(chunk);
-        lower.make_ascii_lowercase();
-        hasher.write(lower);
-    }
 }
 
 #[cfg(test)]
@@ -114,6 +131,7 @@ mod tests {
     fn branch(branch: &[u8], host: &[u8], port: Option<u16>, method: &[u8]) -> Fingerprint {
         Fingerprint::new(
             &KEY,
+            1,
             &Identity::Branch { branch, sent_by_host: host, sent_by_port: port, method },
         )
     }
@@ -158,6 +176,7 @@ mod tests {
             };
             Fingerprint::new(
                 &KEY,
+                1,
                 &Identity::Rfc2543 {
                     request_uri: pick(0, b"sip:sip.test", b"sip:sip.tesT"),
                     to_tag: pick(1, b"", b"1"),
@@ -176,6 +195,24 @@ mod tests {
     fn the_key_counts() {
         let identity =
             Identity::Branch { branch: b"b", sent_by_host: b"h", sent_by_port: None, method: b"M" };
-        assert_ne!(Fingerprint::new(&KEY, &identity), Fingerprint::new(&[0; 16], &identity));
+        let one = Fingerprint::new(&KEY, 1, &identity);
+        assert_ne!(one, Fingerprint::new(&[0; 16], 1, &identity));
+        assert_ne!(one, Fingerprint::new(&KEY, 2, &identity));
+    }
+
+    #[test]
+    fn short_and_long_identities_are_hashed_alike() {
+        let branch = [b'b'; 200];
+        for end in [1, 60, 100, 101, 102, 103, 104, 105, 106, 107, 108, 109, 110, 200] {
+            let identity = Identity::Branch {
+                branch: &branch[..end],
+                sent_by_host: b"Host",
+                sent_by_port: Some(5060),
+                method: b"REGISTER",
+            };
+            let whole = gathered(&KEY, &identity);
+            assert_eq!(whole.is_some(), end <= 100);
+            assert_eq!(whole.unwrap_or(streamed(&KEY, &identity)), streamed(&KEY, &identity));
+        }
     }
 }

@@ -1,6 +1,5 @@
 //! The tag that a UAS puts into To, RFC 3261 19.3: a keyed hash, so that it can be recognised later without having been kept.
 
-use core::hash::Hasher;
 use siphasher::sip::SipHasher24;
 
 /// A To tag: 16 hexadecimal digits.
@@ -8,18 +7,16 @@ use siphasher::sip::SipHasher24;
 pub struct ToTag([u8; 16]);
 
 impl ToTag {
-    /// The tag that responses within a call get, RFC 3261 8.2.7: the same request gets the same tag.
+    /// The tag of the responses to a request, RFC 3261 8.2.7: the same request gets the same tag. `home` is the keyed hash by which
+    /// the request found its home core.
     #[must_use]
-    pub fn new(key: &[u8; 16], call_id: &[u8]) -> Self {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        let mut hasher = SipHasher24::new_with_key(key);
-        hasher.write(call_id);
-        let hash = hasher.finish();
+    pub fn new(key: &[u8; 16], home: u64) -> Self {
+        let hash = SipHasher24::new_with_key(key).hash(&home.to_le_bytes());
+        let [a, b, c, d, e, f, g, h] = hash.to_le_bytes();
+        let (low, high) = (u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h]));
         let mut tag = [0; 16];
-        for (digits, byte) in tag.chunks_exact_mut(2).zip(hash.to_be_bytes()) {
-            digits[0] = DIGITS[usize::from(byte >> 4)];
-            digits[1] = DIGITS[usize::from(byte & 15)];
-        }
+        tag[..8].copy_from_slice(&digits(low));
+        tag[8..].copy_from_slice(&digits(high));
         ToTag(tag)
     }
 
@@ -30,16 +27,35 @@ impl ToTag {
     }
 }
 
+/// Eight hexadecimal digits, one a nibble, all at once.
+fn digits(nibbles: u32) -> [u8; 8] {
+    const LOW: u64 = 0x0f0f_0f0f_0f0f_0f0f;
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let mut spread = u64::from(nibbles);
+    spread = (spread | spread << 16) & 0x0000_ffff_0000_ffff;
+    spread = (spread | spread << 8) & 0x00ff_00ff_00ff_00ff;
+    spread = (spread | spread << 4) & LOW;
+    // A bit in each byte above 9; adding 6 carries into it.
+    let letters = (spread + ONES * 6) >> 4 & ONES;
+    (spread + ONES * u64::from(b'0') + letters * u64::from(b'a' - b'0' - 10)).to_le_bytes()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn it_depends_on_the_key_and_the_call() {
-        let tag = ToTag::new(&[1; 16], b"call");
-        assert_eq!(tag, ToTag::new(&[1; 16], b"call"));
-        assert_ne!(tag, ToTag::new(&[2; 16], b"call"));
-        assert_ne!(tag, ToTag::new(&[1; 16], b"Call"));
+    fn it_depends_on_the_key_and_the_home() {
+        let tag = ToTag::new(&[1; 16], 1);
+        assert_eq!(tag, ToTag::new(&[1; 16], 1));
+        assert_ne!(tag, ToTag::new(&[2; 16], 1));
+        assert_ne!(tag, ToTag::new(&[1; 16], 2));
         assert!(tag.as_bytes().iter().all(u8::is_ascii_hexdigit));
+    }
+
+    #[test]
+    fn nibbles_become_digits() {
+        assert_eq!(&digits(0x7654_3210), b"01234567");
+        assert_eq!(&digits(0xfedc_ba98), b"89abcdef");
     }
 }
