@@ -8,17 +8,21 @@
 pub mod echo;
 mod flight;
 mod generator;
+mod in_turn;
 mod pace;
+mod plan;
 mod population;
 mod report;
 mod response;
+mod run;
 mod sockets;
 mod sys;
 mod template;
 pub mod watch;
 
-pub use generator::{Extent, Generator, Plan, Workload};
+pub use generator::Generator;
 pub use pace::Pace;
+pub use plan::{Extent, Plan, Workload};
 pub use population::{Population, UserAgent};
 pub use report::{Counts, Latency, Limit, Report};
 pub use sys::pin_to_cpu;

@@ -8,9 +8,10 @@ use std::net::SocketAddrV4;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
-use crate::generator::{Outcome, Plan};
 use crate::pace::Pace;
+use crate::plan::Plan;
 use crate::population::Population;
+use crate::run::Outcome;
 
 /// Lateness of the 99th percentile beyond which an open loop was not one, in microseconds.
 const LATENESS_P99_US_MAX: f64 = 1000.0;
@@ -192,7 +193,7 @@ impl Report {
         population: &Population,
         outcome: Outcome,
     ) -> Report {
-        let Outcome { counts, latency, lateness, window, request_bytes } = outcome;
+        let Outcome { counts, latency, lateness, window, request_bytes, cseq_last: _ } = outcome;
         let seconds = (window.duration_ns as f64 / 1e9).max(1e-9);
         let share = |ns: u64| ns as f64 / 1e9 / seconds;
         let (in_flight, rate) = match plan.pace {

@@ -129,11 +129,13 @@ impl Template {
         }
     }
 
-    /// Reads a request that a server sent back unchanged as if it were a 200 to itself; none if
-    /// it was changed in length or in its unchanging parts at the front.
+    /// Reads a request, or its first bytes up to the CSeq at least, that a server sent back as it
+    /// was, as if it were a 200 to itself.
     pub(crate) fn read_echo<'a>(&self, bytes: &'a [u8]) -> Option<Response<'a>> {
         let via = self.at(Field::Address)?;
-        if bytes.len() != self.text.len() || bytes[..via] != self.text[..via] {
+        let enough = self.at(Field::CSeq)? + CSEQ_DIGITS;
+        if bytes.len() < enough || bytes.len() > self.text.len() || bytes[..via] != self.text[..via]
+        {
             return None;
         }
         let branch = self.at(Field::Sequence)? + SEQUENCE_DIGITS - BRANCH_BYTES;
