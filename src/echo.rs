@@ -1,27 +1,27 @@
-//! The echo: a handler that answers every datagram with the same bytes. Run through the same loop and sockets as the
+//! The echo: a handler that answers every datagram with its own first bytes. Run through the same loop and sockets as the
 //! registrar, it is the limit that the registrar's speed is measured against. It looks at nothing it is sent.
 
 use crate::worker::Handler;
 use shards::io::{Class, CoreId, Input, Instant, Outbox, Outcome, UnixTime, Verdict};
 
-/// Answers every datagram with one and the same payload.
-#[derive(Clone, Debug)]
+/// Answers every datagram with its first bytes.
+#[derive(Clone, Copy, Debug)]
 pub struct Echo {
-    reply: Box<[u8]>,
+    reply_bytes_max: usize,
     moves_to: Option<CoreId>,
     answered: u64,
 }
 
 impl Echo {
-    /// Answers on the core that receives.
+    /// Answers with up to this many bytes, on the core that receives.
     #[must_use]
-    pub fn new(reply: &[u8]) -> Echo {
-        Echo { reply: reply.into(), moves_to: None, answered: 0 }
+    pub const fn new(reply_bytes_max: usize) -> Echo {
+        Echo { reply_bytes_max, moves_to: None, answered: 0 }
     }
 
     /// Moves every datagram to `home`, which answers it: the cost of a move and nothing else.
     #[must_use]
-    pub fn answered_on(self, home: CoreId) -> Echo {
+    pub const fn answered_on(self, home: CoreId) -> Echo {
         Echo { moves_to: Some(home), ..self }
     }
 }
@@ -44,13 +44,10 @@ impl Handler for Echo {
             (Input::Datagram(datagram), None) | (Input::Hop(datagram), _) => datagram,
         };
         let mut reply = out.reply();
-        reply.put(&self.reply);
-        let verdict = if reply.send(datagram.from, datagram.to) {
-            Verdict::Replied
-        } else {
-            Verdict::Absorbed
-        };
-        self.answered += 1;
+        reply.put(&datagram.bytes[..datagram.bytes.len().min(self.reply_bytes_max)]);
+        let sent = reply.send(datagram.from, datagram.to);
+        self.answered += u64::from(sent);
+        let verdict = if sent { Verdict::Replied } else { Verdict::Absorbed };
         Outcome { class: Class::Options, verdict }
     }
 
