@@ -1,6 +1,8 @@
 //! The command line: what may be asked for, and what is printed for it. The work itself is done elsewhere.
 
-use crate::config::{Auth, Config, Io, Limits, LocalDomains, Machine, Problems, Source, mebibytes};
+use crate::config::{
+    Auth, Config, Io, Limits, LocalDomains, Machine, Problems, Source, cpu_ranges, mebibytes,
+};
 use clap::{Args, Parser, Subcommand};
 use std::path::{Path, PathBuf};
 
@@ -86,28 +88,28 @@ pub fn summary(config: &Config, limits: &Limits) -> Vec<String> {
         let advertised = listener.advertise.as_ref();
         let advertised =
             advertised.map_or_else(String::new, |public| format!(", advertised as {public}"));
-        lines.push(format!("listens on {}/udp{advertised}", listener.udp));
+        lines.push(format!("listen: udp {}{advertised}", listener.udp));
     }
     let domains = match &config.domains.local {
-        LocalDomains::Any => "any domain".to_owned(),
-        LocalDomains::Named(names) if names.len() > 3 => format!("{} domains", names.len()),
-        named @ LocalDomains::Named(_) => named.to_string(),
+        LocalDomains::Named(names) if names.len() > 3 => format!("{} of them", names.len()),
+        local @ (LocalDomains::Any | LocalDomains::Named(_)) => local.to_string(),
     };
     let auth = match config.auth {
         Auth::None => "without authentication",
     };
-    lines.push(format!("registrar for {domains}, {auth}"));
-    let cpus = Machine { cpus: config.node.cpus.clone(), hostname: String::new() }.cpu_ranges();
+    lines.push(format!("domains: {domains}, {auth}"));
+    let cpus = cpu_ranges(&config.node.cpus);
     let io = match config.node.io {
         Io::Auto => "auto",
         Io::Uring => "uring",
         Io::Epoll => "epoll",
     };
-    let (count, plural) = (limits.cores, if limits.cores == 1 { "" } else { "s" });
-    lines.push(format!(
-        "node {}: {count} worker{plural}, on CPU{plural} {cpus}, io {io}",
-        config.node.name
-    ));
+    let workers = if limits.cores == 1 {
+        "1 worker on CPU".to_owned()
+    } else {
+        format!("{} workers on CPUs", limits.cores)
+    };
+    lines.push(format!("node: {}, {workers} {cpus}, io {io}", config.node.name));
     let (bindings, total) = (config.location.max_bindings, mebibytes(limits.total_bytes()));
     lines.push(format!("memory: {total} reserved for {bindings} bindings and what goes with them"));
     lines.push(match &config.admin {

@@ -1,2 +1,33 @@
-//! Seawall.
-fn main() {}
+//! The executable: it turns what was asked on the command line into an exit code.
+
+use clap::Parser;
+use seawall::cli::{Cli, Command, EXIT_CONFIGURATION, EXIT_ENVIRONMENT, check, configuration};
+use seawall::config::Machine;
+use seawall::serve::serve;
+use std::io::Write;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let machine = Machine::this();
+    match Cli::parse().command() {
+        Command::Run(run) => match configuration(&run, &machine) {
+            Ok(config) => match serve(&config) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => fail(EXIT_ENVIRONMENT, &error),
+            },
+            Err(problems) => fail(EXIT_CONFIGURATION, &problems),
+        },
+        Command::Check { file } => match check(&file, &machine) {
+            // Whoever closed our output early has read enough.
+            Ok(text) => std::io::stdout()
+                .write_all(text.as_bytes())
+                .map_or(ExitCode::SUCCESS, |()| ExitCode::SUCCESS),
+            Err(problems) => fail(EXIT_CONFIGURATION, &problems),
+        },
+    }
+}
+
+fn fail(code: u8, error: &dyn std::fmt::Display) -> ExitCode {
+    eprintln!("{error}");
+    ExitCode::from(code)
+}

@@ -1,27 +1,25 @@
 //! From a configuration to bytes: how much each core may hold, derived in sums that are printed. It reserves nothing.
 
 use super::Config;
-use shards::io::Outbox;
 use shards::store::{Arena, Table, Wheel};
 use std::fmt;
 
-/// Datagrams read and sent with one system call.
+/// Datagrams read from a socket with one system call.
 const BATCH: usize = 64;
-/// Replies that wait for the kernel: four batches, of typical replies.
-const OUTBOX_MESSAGES: usize = 4 * BATCH;
-const OUTBOX_BYTES: usize = 512 * 1024;
 /// For all rings towards a core together, and for one of them.
 const RINGS_BYTES: usize = 16 << 20;
-const RING_BYTES_MAX: usize = 1 << 20;
+const RING_BYTES_MAX: usize = 512 << 10;
 /// Two of the largest messages: one may be read while the next is written.
 const RING_BYTES_MIN: usize = 128 << 10;
 /// The mean length at which a ring's places and bytes are spent together.
 const HOP_BYTES: usize = 512;
-/// What the kernel is asked to queue for a socket. It doubles this for its own overhead, which then is room for 13,000
-/// datagrams of up to 500 bytes: 40 ms at 300,000/s.
-const SOCKET_BYTES: usize = 8 << 20;
-/// A socket for REGISTER and one for everything else.
-const SOCKETS_PER_LISTENER: usize = 2;
+/// What the kernel is asked to queue for the socket for everything but REGISTER. It doubles this for its own overhead,
+/// which then is room for 6,500 datagrams of up to 500 bytes: 20 ms at 300,000/s.
+const REST_SOCKET_BYTES: usize = 4 << 20;
+/// For the socket for REGISTER: a longer queue would only hold what its sender has given up on.
+const REGISTER_SOCKET_BYTES: usize = 2 << 20;
+/// For what waits to leave from each of them.
+const SEND_SOCKET_BYTES: usize = 4 << 20;
 /// An address-of-record and a binding in their slabs, rounded up.
 const AOR_BYTES: usize = 24;
 const BINDING_BYTES: usize = 48;
@@ -35,18 +33,18 @@ pub struct Limits {
     pub cores: u16,
     /// What a shard may hold.
     pub shard: shards::shard::Limits,
-    /// Datagrams read and sent with one system call.
+    /// Datagrams read from a socket with one system call.
     pub batch: usize,
-    /// Entries of a core's [`Outbox`].
-    pub outbox_messages: usize,
-    /// Bytes of a core's [`Outbox`].
-    pub outbox_bytes: usize,
     /// Datagrams in the ring between two cores, one for each direction.
     pub ring_hops: usize,
     /// Bytes of datagrams in such a ring.
     pub ring_bytes: usize,
-    /// What the kernel may queue for a socket (`SO_RCVBUF`), in bytes.
-    pub socket_bytes: usize,
+    /// Receive buffer of a socket for everything but REGISTER, in bytes.
+    pub rest_socket_bytes: usize,
+    /// Receive buffer of a socket for REGISTER, in bytes.
+    pub register_socket_bytes: usize,
+    /// Send buffer of either, in bytes.
+    pub send_socket_bytes: usize,
     rows: Vec<Row>,
 }
 
@@ -68,10 +66,10 @@ impl Limits {
         let arena_bytes = bindings as usize * string_bytes;
         let message_bytes = config.limits.message_bytes as usize;
         let completed_bytes = usize::try_from(config.limits.completed_bytes).unwrap_or(usize::MAX);
-        let outbox_bytes = OUTBOX_BYTES.max(Outbox::MESSAGE_BYTES_MAX * Outbox::FAN_OUT_MAX);
         let others = cores - 1;
         let ring_bytes = (RINGS_BYTES / others.max(1)).clamp(RING_BYTES_MIN, RING_BYTES_MAX);
-        let sockets = config.listeners.len() * SOCKETS_PER_LISTENER;
+        let listeners = config.listeners.len();
+        let queues_bytes = REST_SOCKET_BYTES + REGISTER_SOCKET_BYTES + 2 * SEND_SOCKET_BYTES;
 
         let count = bindings as usize;
         let index_bytes = Table::bytes(bindings) + Wheel::bytes(bindings);
@@ -99,7 +97,6 @@ impl Limits {
                 bytes: BATCH * message_bytes,
                 sum: format!("{BATCH} x {}, limits.message_bytes", thousands(message_bytes)),
             },
-            Row { what: "outbox", bytes: outbox_bytes, sum: format!("{OUTBOX_MESSAGES} messages") },
             Row {
                 what: "rings",
                 bytes: others * ring_bytes,
@@ -107,10 +104,10 @@ impl Limits {
             },
             Row {
                 what: "sockets, in the kernel",
-                bytes: sockets * 2 * SOCKET_BYTES,
+                bytes: 2 * listeners * queues_bytes,
                 sum: format!(
-                    "{sockets} x 2 x {}, SO_RCVBUF as the kernel doubles it",
-                    thousands(SOCKET_BYTES)
+                    "{listeners} x 2 x {}, as the kernel doubles it",
+                    thousands(queues_bytes)
                 ),
             },
         ];
@@ -125,11 +122,11 @@ impl Limits {
                 completed_bytes,
             },
             batch: BATCH,
-            outbox_messages: OUTBOX_MESSAGES,
-            outbox_bytes,
             ring_hops: ring_bytes / HOP_BYTES,
             ring_bytes,
-            socket_bytes: SOCKET_BYTES,
+            rest_socket_bytes: REST_SOCKET_BYTES,
+            register_socket_bytes: REGISTER_SOCKET_BYTES,
+            send_socket_bytes: SEND_SOCKET_BYTES,
             rows,
         }
     }

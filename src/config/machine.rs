@@ -28,27 +28,35 @@ impl Machine {
             hostname: if hostname.is_empty() { "localhost".to_owned() } else { hostname },
         }
     }
+}
 
-    /// The CPUs in the kernel's own notation, as in `0-3,8`.
-    #[must_use]
-    pub fn cpu_ranges(&self) -> String {
-        let mut ranges: Vec<(usize, usize)> = Vec::new();
-        for &cpu in &self.cpus {
-            match ranges.last_mut() {
-                Some((_, last)) if *last + 1 == cpu => *last = cpu,
-                Some(_) | None => ranges.push((cpu, cpu)),
-            }
+/// The memory of the machine in bytes, without swap; `None` where /proc does not tell.
+#[must_use]
+pub fn memory_bytes() -> Option<usize> {
+    let text = fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    Some(line.trim().strip_suffix(" kB")?.parse::<usize>().ok()? * 1024)
+}
+
+/// CPUs, ascending, in the kernel's own notation, as in `0-3,8`.
+#[must_use]
+pub fn cpu_ranges(cpus: &[usize]) -> String {
+    let mut ranges: Vec<(usize, usize)> = Vec::new();
+    for &cpu in cpus {
+        match ranges.last_mut() {
+            Some((_, last)) if *last + 1 == cpu => *last = cpu,
+            Some(_) | None => ranges.push((cpu, cpu)),
         }
-        let written: Vec<String> = ranges
-            .iter()
-            .map(
-                |&(first, last)| {
-                    if first == last { first.to_string() } else { format!("{first}-{last}") }
-                },
-            )
-            .collect();
-        written.join(",")
     }
+    let written: Vec<String> = ranges
+        .iter()
+        .map(
+            |&(first, last)| {
+                if first == last { first.to_string() } else { format!("{first}-{last}") }
+            },
+        )
+        .collect();
+    written.join(",")
 }
 
 /// Reads the kernel's list format, cpuset(7): `0-3,8`.
@@ -70,17 +78,18 @@ mod tests {
         for (list, cpus) in
             [("0", vec![0]), ("0-3,8", vec![0, 1, 2, 3, 8]), ("2,4-5", vec![2, 4, 5])]
         {
-            assert_eq!(cpu_list(list), Some(cpus.clone()));
-            assert_eq!(Machine { cpus, hostname: String::new() }.cpu_ranges(), list);
+            assert_eq!(cpu_ranges(&cpus), list);
+            assert_eq!(cpu_list(list), Some(cpus));
         }
         assert_eq!(cpu_list(""), None);
         assert_eq!(cpu_list("x-1"), None);
     }
 
     #[test]
-    fn this_machine_has_a_cpu_and_a_name() {
+    fn this_machine_has_a_cpu_a_name_and_memory() {
         let machine = Machine::this();
         assert!(!machine.cpus.is_empty());
         assert!(!machine.hostname.is_empty());
+        assert!(memory_bytes().unwrap() > 1 << 24);
     }
 }

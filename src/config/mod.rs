@@ -17,7 +17,7 @@ mod tests;
 
 pub use domain::{Domain, HostPort};
 pub use limits::{Limits, mebibytes};
-pub use machine::Machine;
+pub use machine::{Machine, cpu_ranges, memory_bytes};
 pub use problem::{Problem, Problems};
 pub use secret::{Secret, secret};
 

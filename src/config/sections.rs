@@ -5,7 +5,7 @@ use super::problem::{Collector, Problems, suggestion};
 use super::reader::{Field, Section};
 use super::{
     Admin, Auth, Config, Domain, Domains, HostPort, Io, Listener, LocalDomains, Location, Machine,
-    MessageLimits, Node, Registrar, Source,
+    MessageLimits, Node, Registrar, Source, cpu_ranges,
 };
 use shards::registrar::{UnsupportedPath, WhenFull};
 use std::cell::RefCell;
@@ -47,14 +47,20 @@ pub(super) fn parse(file: &Path, text: &str, machine: &Machine) -> Result<Config
 
 fn document(mut root: Section<'_, '_>, file: &Path, machine: &Machine) -> Config {
     let defaults = Config::defaults(machine);
-    let mut location_section = root.table("location");
+    let node_section = root.table("node");
+    let listen = root.tables("listen");
+    if listen.as_ref().is_some_and(Vec::is_empty) {
+        root.problem_of("listen", "is empty, expected at least one address");
+    }
+    let (domains_section, registrar_section) = (root.table("domains"), root.table("registrar"));
+    let (auth_section, mut location_section) = (root.table("auth"), root.table("location"));
     let config = Config {
         source: Source::File(file.to_owned()),
-        node: node(root.table("node"), file, machine, defaults.node),
-        listeners: listeners(root.tables("listen")).unwrap_or(defaults.listeners),
-        domains: domains(root.table("domains")),
-        registrar: registrar(root.table("registrar"), &defaults.registrar),
-        auth: auth(root.table("auth")),
+        node: node(node_section, file, machine, defaults.node),
+        listeners: listeners(listen).unwrap_or(defaults.listeners),
+        domains: domains(domains_section),
+        registrar: registrar(registrar_section, &defaults.registrar),
+        auth: auth(auth_section),
         location: location(&mut location_section, &defaults.location),
         limits: limits(root.table("limits"), &defaults.limits),
         admin: admin(root.table("admin")),
@@ -107,7 +113,7 @@ fn cpus(section: &mut Section<'_, '_>, machine: &Machine) -> Option<Vec<usize>> 
         if !machine.cpus.contains(&cpu) {
             let message = format!(
                 "this process may not run on CPU {cpu}, expected some of {}",
-                machine.cpu_ranges()
+                cpu_ranges(&machine.cpus)
             );
             section.problem(field, message);
         } else if cpus.contains(&cpu) {

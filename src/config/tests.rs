@@ -279,6 +279,48 @@ fn the_files_for_operators_are_valid_and_the_reference_names_every_key() {
     }
 }
 
+#[test]
+fn no_damage_to_a_file_makes_more_of_it_than_problems() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tuning/profiles/carrier.toml");
+    let text = std::fs::read_to_string(file).unwrap();
+    let places = text.char_indices().map(|(place, _)| place);
+    let mut refused = 0;
+    for place in places {
+        let (head, tail) = text.split_at(place);
+        let mut rest = tail.chars();
+        rest.next();
+        for damaged in [
+            head.to_owned(),
+            format!("{head}{}", rest.as_str()),
+            format!("{head}\"{}", rest.as_str()),
+            format!("{head}[{tail}"),
+            format!("{head}\n= {tail}"),
+            format!("{head}9{tail}"),
+        ] {
+            let Err(problems) = parse(&damaged) else { continue };
+            refused += 1;
+            assert!(!problems.list.is_empty());
+            assert!(problems.list.is_sorted_by_key(|problem| problem.line), "{problems}");
+            assert!(
+                problems
+                    .list
+                    .iter()
+                    .all(|problem| problem.line <= Some(damaged.lines().count() + 1)),
+                "{problems}"
+            );
+        }
+    }
+    assert!(refused > text.len(), "most of it is noticed");
+}
+
+#[test]
+fn a_list_of_addresses_has_one_at_least() {
+    assert_eq!(
+        told("listen = []"),
+        "seawall.toml:1: listen: is empty, expected at least one address"
+    );
+}
+
 fn is_key(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
 }

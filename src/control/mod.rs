@@ -3,12 +3,10 @@
 
 mod admin;
 mod exposition;
-mod histogram;
 mod http;
 pub mod log;
 pub mod notify;
 mod snapshot;
 
 pub use admin::Admin;
-pub use histogram::Histogram;
-pub use snapshot::{CoreSnapshot, IoCounters, Observed};
+pub use snapshot::{CoreSnapshot, Observed};

@@ -88,7 +88,7 @@ impl PerClass {
         &self.0[class.index()]
     }
 
-    pub(super) fn of_mut(&mut self, class: Class) -> &mut Histogram {
+    pub(crate) fn of_mut(&mut self, class: Class) -> &mut Histogram {
         &mut self.0[class.index()]
     }
 }

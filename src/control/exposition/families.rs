@@ -1,12 +1,14 @@
 //! Writes metric families, each with a sample or more for every core. It does not know which there are.
 
-use crate::control::{CoreSnapshot, Histogram};
+use crate::control::CoreSnapshot;
+use crate::worker::Histogram;
 use prometheus_client::encoding::{
     DescriptorEncoder, EncodeLabel, EncodeLabelSet, LabelSetEncoder, NoLabelSet,
 };
 use prometheus_client::metrics::MetricType;
 use shards::io::Class;
 use std::fmt;
+use std::ops::RangeInclusive;
 
 /// Adds one value under labels beyond `core`.
 pub(super) type Add<'a> = &'a mut dyn FnMut(&[(&str, &str)], u64) -> fmt::Result;
@@ -65,6 +67,20 @@ impl Families<'_, '_> {
         Ok(())
     }
 
+    pub(super) fn seconds_counter(
+        &mut self,
+        name: &str,
+        help: &str,
+        values: &[(Labels, f64)],
+    ) -> fmt::Result {
+        let name = format!("seawall_{name}");
+        let mut family = self.encoder.encode_descriptor(&name, help, None, MetricType::Counter)?;
+        for (labels, value) in values {
+            family.encode_family(labels)?.encode_counter::<NoLabelSet, f64, f64>(value, None)?;
+        }
+        Ok(())
+    }
+
     /// Classes that never occurred on a core are left out: a histogram is some thirty lines.
     pub(super) fn histogram(
         &mut self,
@@ -81,10 +97,10 @@ impl Families<'_, '_> {
                 if histogram.count() == 0 {
                     continue;
                 }
-                let buckets: Vec<(f64, u64)> = histogram.buckets().collect();
+                let buckets = buckets(histogram);
                 let labels = Labels::of(id, &[("class", class.label())]);
                 family.encode_family(&labels)?.encode_histogram::<NoLabelSet>(
-                    histogram.sum_seconds(),
+                    histogram.sum().as_secs_f64(),
                     histogram.count(),
                     &buckets,
                     None,
@@ -102,6 +118,25 @@ impl Families<'_, '_> {
         let labels = Labels(vec![label("version", env!("CARGO_PKG_VERSION")), label("node", node)]);
         family.encode_family(&labels)?.encode_gauge(&1u64)
     }
+}
+
+/// Powers of two of nanoseconds that bound the buckets: 256 ns to 17 s.
+const BOUNDS: RangeInclusive<u32> = 8..=34;
+
+/// Upper bounds in seconds with what fell between each and the one before.
+fn buckets(histogram: &Histogram) -> Vec<(f64, u64)> {
+    let bounded = BOUNDS.map(|power| (seconds(1 << power), histogram.below_power_of_two(power)));
+    let cumulative = bounded.chain([(f64::INFINITY, histogram.count())]);
+    let mut before = 0;
+    cumulative
+        .map(|(bound, count)| (bound, count - std::mem::replace(&mut before, count)))
+        .collect()
+}
+
+/// Nanoseconds in seconds.
+#[allow(clippy::cast_precision_loss, reason = "a figure for people and graphs; 53 bits are plenty")]
+pub(super) fn seconds(ns: u64) -> f64 {
+    ns as f64 / 1e9
 }
 
 /// Labels in the order in which they are written.

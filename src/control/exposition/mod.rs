@@ -5,7 +5,8 @@ mod families;
 mod tests;
 
 use super::snapshot::CoreSnapshot;
-use families::{Families, Labels};
+use crate::worker::Received;
+use families::{Families, Labels, seconds};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::encoding::text::encode;
@@ -40,23 +41,23 @@ pub(in crate::control) struct NodeSnapshot {
 type PerCore = (&'static str, &'static str, fn(&CoreSnapshot) -> u64);
 
 const COUNTERS: &[PerCore] = &[
-    ("datagrams_received", "Datagrams read from sockets", |core| core.io.received),
-    ("received_bytes", "Bytes of datagrams read from sockets", |core| core.io.received_bytes),
-    ("datagrams_sent", "Datagrams handed to the kernel", |core| core.io.sent),
-    ("sent_bytes", "Bytes of datagrams handed to the kernel", |core| core.io.sent_bytes),
-    ("truncated", "Datagrams larger than the receive buffer", |core| core.io.truncated),
-    ("send_errors", "Datagrams that the kernel refused to send", |core| core.io.send_errors),
-    ("send_dropped", "Datagrams given up because the send buffer stayed full", |core| {
-        core.io.send_dropped
+    ("sent_datagrams", "Datagrams handed to the kernel", |core| core.worker.sent),
+    ("sent_bytes", "Bytes of datagrams handed to the kernel", |core| core.worker.sent_bytes),
+    ("send_refused", "Datagrams that the kernel refused to send", |core| core.worker.send_refused),
+    ("send_queued", "Datagrams that waited for room in the kernel", |core| core.worker.send_queued),
+    ("send_dropped", "Datagrams dropped because too many waited", |core| core.worker.send_dropped),
+    ("icmp_errors", "Errors that routers and peers reported", |core| core.worker.icmp_errors),
+    ("local_errors", "Errors of this machine for datagrams sent", |core| core.worker.local_errors),
+    ("hops_sent", "Datagrams moved to another core", |core| core.worker.hops_sent),
+    ("hops_received", "Datagrams taken over from another core", |core| core.worker.hops_received),
+    ("hops_dropped", "Datagrams dropped because a ring was full", |core| core.worker.hops_dropped),
+    ("hops_refused", "Datagrams that were to move where they can't", |core| {
+        core.worker.hops_refused
     }),
-    ("icmp_errors", "ICMP errors that came back for datagrams sent", |core| core.io.icmp_errors),
-    ("hops_out", "Inputs moved to another core", |core| core.io.hops_out),
-    ("hops_in", "Inputs taken over from another core", |core| core.io.hops_in),
-    ("hops_dropped", "Inputs dropped because the ring to their core was full", |core| {
-        core.io.hops_dropped
-    }),
-    ("turns", "Turns of the core's loop", |core| core.io.turns),
-    ("sleeps", "Times the core went to sleep", |core| core.io.sleeps),
+    ("wakes_sent", "Bells rung to wake another core", |core| core.worker.wakes_sent),
+    ("rounds", "Rounds of the loop that found something to do", |core| core.worker.rounds),
+    ("batches", "Reads that returned a datagram or more", |core| core.worker.batches),
+    ("parks", "Times the core went to sleep", |core| core.worker.parks),
     ("absorbed", "Inputs that needed no answer", |core| core.shard.absorbed),
     ("bindings_created", "Bindings made", |core| core.shard.bindings_created),
     ("bindings_refreshed", "Bindings given a new expiry", |core| core.shard.bindings_refreshed),
@@ -85,6 +86,18 @@ const GAUGES: &[PerCore] = &[
     }),
     ("arena_bytes", "Bytes reserved for strings of bindings", |core| {
         core.gauges.arena_bytes as u64
+    }),
+];
+
+/// A metric with one value a core and kind of socket.
+type PerSocket = (&'static str, &'static str, fn(&Received) -> u64);
+
+const RECEIVED: &[PerSocket] = &[
+    ("received_datagrams", "Datagrams read from sockets", |of| of.datagrams),
+    ("received_bytes", "Bytes of datagrams read from sockets", |of| of.bytes),
+    ("truncated", "Datagrams longer than limits.message_bytes, dropped", |of| of.truncated),
+    ("kernel_overflow", "Datagrams the kernel dropped because a socket was full", |of| {
+        of.overflowed
     }),
 ];
 
@@ -135,11 +148,17 @@ impl Collector for NodeSnapshot {
                 Ok(())
             },
         )?;
-        let overflow = "Datagrams that the kernel dropped because a socket was full, by socket";
-        families.counter("kernel_overflow", overflow, |core, add| {
-            add(&[("socket", "register")], core.io.overflowed_register)?;
-            add(&[("socket", "rest")], core.io.overflowed_rest)
-        })?;
+        for (name, help, value) in RECEIVED {
+            families.counter(name, help, |core, add| {
+                add(&[("socket", "register")], value(&core.worker.register))?;
+                add(&[("socket", "rest")], value(&core.worker.rest))
+            })?;
+        }
+        let parked: Vec<(Labels, f64)> = (0..)
+            .zip(&self.cores)
+            .map(|(id, core)| (Labels::of(id, &[]), seconds(core.worker.parked_ns)))
+            .collect();
+        families.seconds_counter("parked_seconds", "Time that the core was not needed", &parked)?;
         let ages: Vec<(Labels, f64)> = (0..)
             .zip(&self.heartbeat_ages)
             .map(|(core, &age)| (Labels::of(core, &[]), age))
@@ -150,10 +169,11 @@ impl Collector for NodeSnapshot {
             &ages,
         )?;
         let service = "Time to handle an input, by class";
-        families
-            .histogram("service_seconds", service, |core, class| &core.service[class.index()])?;
+        families.histogram("service_seconds", service, |core, class| {
+            core.worker.service_time.of(class)
+        })?;
         let age = "Time that an input waited in the kernel before it was read, by class";
-        families.histogram("queue_age_seconds", age, |core, class| &core.age[class.index()])
+        families.histogram("queue_age_seconds", age, |core, class| core.worker.queue_age.of(class))
     }
 }
 

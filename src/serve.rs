@@ -1,0 +1,272 @@
+//! `seawall run`: brings a node of shards up as configured, waits for signals, and takes it down in good order. It knows
+//! the parts and their order, and does none of their work.
+
+use crate::cli::summary;
+use crate::config::{Config, Limits, mebibytes, memory_bytes, secret};
+use crate::control::{Admin, CoreSnapshot, Observed, log, notify};
+use crate::node::{self, Plan, Rings, Running, Sockets};
+use crate::sys::signal::{Signal, Signals};
+use crate::worker::{self, Board, Clock, Handler};
+use shards::io::{Input, Instant, Outbox, Outcome, UnixTime};
+use shards::shard::{Gauges, Metrics, Shard};
+use std::io::ErrorKind;
+use std::net::TcpListener;
+use std::process;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tracing::{info, warn};
+
+/// Serves until SIGTERM or SIGINT, then drains.
+///
+/// # Errors
+/// One sentence about what this machine does not give.
+pub fn serve(config: &Config) -> Result<(), String> {
+    log::init();
+    end_on_panic();
+    // Before any thread starts, so that none of them takes a signal.
+    let signals = Signals::block().map_err(|error| format!("signals can't be blocked: {error}"))?;
+    let limits = Limits::derive(config);
+    info!("seawall {}", env!("CARGO_PKG_VERSION"));
+    for line in summary(config, &limits) {
+        info!("{line}");
+    }
+    fits(limits.total_bytes(), memory_bytes())?;
+    let listener = bind_admin(config)?;
+    let running = start(config, &limits)?;
+    for remark in &running.remarks {
+        info!("{remark}");
+    }
+    let watched = Arc::new(Watched {
+        boards: running.boards.clone(),
+        clock: running.clock,
+        draining: AtomicBool::new(false),
+    });
+    let _admin = listener
+        .map(|listener| Admin::start(listener, config.node.name.clone(), Arc::clone(&watched) as _))
+        .transpose()
+        .map_err(|error| format!("the admin thread can't be started: {error}"))?;
+    info!("ready");
+    tell_manager(notify::ready());
+
+    wait_for_end(&signals)?;
+    info!("draining; a second signal ends at once");
+    watched.draining.store(true, Ordering::Relaxed);
+    tell_manager(notify::stopping());
+    running.drain();
+    end_on_signal(signals)?;
+    let drained = running.join();
+    log::finish();
+    if !drained {
+        return Err("a worker did not end in time; what it had not sent yet is lost".to_owned());
+    }
+    info!("drained");
+    Ok(())
+}
+
+/// What is reserved is occupied only as it is used, but it has to be there when it is.
+fn fits(reserved: usize, machine: Option<usize>) -> Result<(), String> {
+    match machine {
+        Some(machine) if reserved > machine => Err(format!(
+            "the configuration reserves {}, and this machine has {}: lower location.max_bindings or location.binding_bytes",
+            mebibytes(reserved),
+            mebibytes(machine)
+        )),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// The admin address comes first: where it is in use, nothing has served yet.
+fn bind_admin(config: &Config) -> Result<Option<TcpListener>, String> {
+    let Some(admin) = &config.admin else { return Ok(None) };
+    let error = match Admin::bind(admin.listen) {
+        Ok(listener) => return Ok(Some(listener)),
+        Err(error) => error,
+    };
+    let reason = if error.kind() == ErrorKind::AddrInUse {
+        "it is in use".to_owned()
+    } else if error.kind() == ErrorKind::AddrNotAvailable {
+        "no interface has this address".to_owned()
+    } else {
+        error.to_string()
+    };
+    let sentence = format!("the admin address tcp {} can't be bound: {reason}", admin.listen);
+    if admin.required {
+        return Err(sentence);
+    }
+    warn!("{sentence}; going on without metrics and health");
+    Ok(None)
+}
+
+fn start(config: &Config, limits: &Limits) -> Result<Running<ShardCounts>, String> {
+    let secret = secret(config.node.secret_file.as_deref())
+        .map_err(|error| format!("the secret can't be had: {error}"))?;
+    let settings = config.shard_settings(limits, &secret);
+    let (cores, remark) = node::cores_on(&config.node.cpus)?;
+    // The configuration was checked against the same set of CPUs; it can only have shrunk since.
+    if let Some(remark) = remark {
+        return Err(remark);
+    }
+    let listeners = config.listeners.iter().map(|listener| listener.udp).collect();
+    let plan = Plan {
+        io: config.node.io,
+        spin: Duration::from_micros(u64::from(config.node.spin_before_park_us)),
+        sockets: Sockets {
+            steer: true,
+            rest_buffer_bytes: limits.rest_socket_bytes,
+            register_buffer_bytes: limits.register_socket_bytes,
+            send_buffer_bytes: limits.send_socket_bytes,
+        },
+        rings: Rings { hops: limits.ring_hops, bytes: limits.ring_bytes },
+        worker: worker::Settings {
+            batch: limits.batch,
+            datagram_bytes_max: limits.shard.message_bytes,
+            ..worker::Settings::default()
+        },
+        ..Plan::new(cores, listeners)
+    };
+    node::start(&plan, move |core, _| Shard::new(settings[usize::from(core.0)].clone()))
+}
+
+/// Returns at the first signal to end.
+fn wait_for_end(signals: &Signals) -> Result<(), String> {
+    loop {
+        match signals.wait().map_err(|error| format!("signals can't be waited for: {error}"))? {
+            Signal::Terminate | Signal::Interrupt => return Ok(()),
+            Signal::Hangup => warn!(
+                "SIGHUP: this version reloads nothing; restart it to change the configuration"
+            ),
+        }
+    }
+}
+
+/// Ends the process at the next signal to end, whatever is still running.
+fn end_on_signal(signals: Signals) -> Result<(), String> {
+    let waiting = std::thread::Builder::new().name("second-signal".to_owned()).spawn(move || {
+        // Where signals can't be waited for, draining still ends by itself.
+        if wait_for_end(&signals).is_ok() {
+            warn!("ending at once");
+            process::exit(1);
+        }
+    });
+    // It is never joined: it ends with the process.
+    waiting.map(drop).map_err(|error| format!("a thread can't be started: {error}"))
+}
+
+fn tell_manager(told: std::io::Result<()>) {
+    if let Err(error) = told {
+        warn!("the service manager can't be told: {error}");
+    }
+}
+
+/// A panic anywhere ends the process with one line: no core serves on while another is gone.
+fn end_on_panic() {
+    std::panic::set_hook(Box::new(|panic| {
+        let thread = std::thread::current();
+        let payload = panic.payload();
+        let text = payload.downcast_ref::<&str>().copied();
+        let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+        let what = text.unwrap_or("no message").replace('\n', " ");
+        let place = panic.location().map_or_else(String::new, |place| format!(" at {place}"));
+        eprintln!("seawall: panic in thread {}{place}: {what}", thread.name().unwrap_or("unnamed"));
+        process::abort();
+    }));
+}
+
+/// What a shard counts and how full it is, as its worker publishes it.
+#[derive(Clone, Debug, Default)]
+pub struct ShardCounts {
+    metrics: Metrics,
+    gauges: Gauges,
+}
+
+impl Handler for Shard {
+    type Metrics = ShardCounts;
+
+    fn handle(
+        &mut self,
+        now: Instant,
+        wall: UnixTime,
+        input: Input<'_>,
+        out: &mut Outbox,
+    ) -> Outcome {
+        Shard::handle(self, now, wall, input, out)
+    }
+
+    fn expire(&mut self, now: Instant, budget: u32, _out: &mut Outbox) {
+        Shard::expire(self, now, budget);
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        Shard::deadline(self)
+    }
+
+    fn publish(&self, into: &mut ShardCounts) {
+        into.metrics.clone_from(self.metrics());
+        into.gauges = self.gauges();
+    }
+}
+
+/// The node as the control plane sees it: the cores' boards.
+struct Watched {
+    boards: Vec<Arc<Board<ShardCounts>>>,
+    clock: Clock,
+    draining: AtomicBool,
+}
+
+impl Observed for Watched {
+    fn snapshots(&self) -> Vec<CoreSnapshot> {
+        let snapshot = |board: &Arc<Board<ShardCounts>>| {
+            let shown = *board.read();
+            CoreSnapshot {
+                worker: shown.worker,
+                shard: shown.handler.metrics,
+                gauges: shown.handler.gauges,
+            }
+        };
+        self.boards.iter().map(snapshot).collect()
+    }
+
+    fn heartbeat_ages(&self) -> Vec<Duration> {
+        let now = self.clock.now();
+        self.boards.iter().map(|board| board.silent_for(now)).collect()
+    }
+
+    fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Machine;
+
+    #[test]
+    fn more_than_the_machine_has_is_refused_before_anything_starts() {
+        assert_eq!(fits(1 << 30, Some(1 << 30)), Ok(()));
+        assert_eq!(fits(1 << 60, None), Ok(()));
+        let told = fits(3 << 30, Some(2 << 30)).unwrap_err();
+        assert!(
+            told.starts_with(
+                "the configuration reserves 3,072.0 MiB, and this machine has 2,048.0 MiB: "
+            ),
+            "{told}"
+        );
+    }
+
+    #[test]
+    fn an_admin_address_in_use_ends_the_start_only_where_a_file_asks_for_it() {
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut config = Config::builtin(&Machine::this());
+        let admin = config.admin.as_mut().unwrap();
+        admin.listen = taken.local_addr().unwrap();
+        assert!(bind_admin(&config).unwrap().is_none());
+        config.admin.as_mut().unwrap().required = true;
+        let expected = format!(
+            "the admin address tcp {} can't be bound: it is in use",
+            taken.local_addr().unwrap()
+        );
+        assert_eq!(bind_admin(&config).unwrap_err(), expected);
+    }
+}

@@ -1,0 +1,253 @@
+//! The executable as an operator meets it: exit codes, what is printed where, start and stop.
+#![allow(clippy::unwrap_used, reason = "a test that can't go on stops where it stands")]
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::path::PathBuf;
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
+use std::time::Duration;
+
+fn seawall(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_seawall"));
+    command.args(arguments).stdin(Stdio::null());
+    command
+}
+
+fn output(arguments: &[&str]) -> (Option<i32>, String, String) {
+    let Output { status, stdout, stderr } = seawall(arguments).output().unwrap();
+    (status.code(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
+}
+
+/// A file that goes with the test.
+struct TempFile(PathBuf);
+
+impl TempFile {
+    fn new(name: &str, text: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("seawall-{}-{name}.toml", std::process::id()));
+        fs::write(&path, text).unwrap();
+        TempFile(path)
+    }
+
+    fn path(&self) -> &str {
+        self.0.to_str().unwrap()
+    }
+}
+
+impl Drop for TempFile {
+    fn drop(&mut self) {
+        // A test that failed before it was made has nothing to remove.
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+/// A UDP and a TCP port of 127.0.0.1 that were free a moment ago.
+fn free_ports() -> (u16, u16) {
+    let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+    (udp.local_addr().unwrap().port(), tcp.local_addr().unwrap().port())
+}
+
+fn small(udp: u16, tcp: u16) -> String {
+    format!(
+        "[[listen]]\nudp = \"127.0.0.1:{udp}\"\n[location]\nmax_bindings = 1000\n[limits]\ncompleted_bytes = 1_000_000\n\
+         [admin]\nlisten = \"127.0.0.1:{tcp}\"\n"
+    )
+}
+
+#[test]
+fn check_says_what_a_file_means() {
+    let file = TempFile::new("valid", &small(5060, 8060));
+    let (code, stdout, stderr) = output(&["check", file.path()]);
+    assert_eq!((code, stderr.as_str()), (Some(0), ""));
+    assert!(stdout.starts_with(&format!("{} is valid.\n", file.path())), "{stdout}");
+    assert!(stdout.contains("\nlisten: udp 127.0.0.1:5060\n"), "{stdout}");
+    assert!(stdout.lines().last().unwrap().starts_with("total "), "{stdout}");
+}
+
+#[test]
+fn a_wrong_configuration_is_told_whole_and_starts_nothing() {
+    let file =
+        TempFile::new("wrong", "[node]\nio = \"fast\"\n[regsitrar]\n[auth]\nmode = \"digest\"\n");
+    let expected = format!(
+        "{path}:2: node.io: `fast` is unknown, expected `auto`, `uring` or `epoll`\n\
+         {path}:3: regsitrar: unknown key, expected `node`, `listen`, `domains`, `registrar`, `auth`, `location`, `limits` \
+         or `admin`; did you mean `registrar`?\n\
+         {path}:5: auth.mode: digest is not served by this version yet, expected `none`\n",
+        path = file.path()
+    );
+    for arguments in
+        [&["check", file.path()][..], &["run", "--config", file.path()], &["--config", file.path()]]
+    {
+        assert_eq!(output(arguments), (Some(2), String::new(), expected.clone()), "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_command_line_that_is_wrong_is_an_error_of_configuration() {
+    for arguments in [&["fly"][..], &["check"], &["run", "--fast"], &["check", "a", "b"]] {
+        let (code, stdout, stderr) = output(arguments);
+        assert_eq!((code, stdout.as_str()), (Some(2), ""), "{arguments:?}");
+        assert!(stderr.contains("Usage: seawall"), "{stderr}");
+    }
+    assert_eq!(output(&["check", "/nonexistent.toml"]).0, Some(2));
+    assert_eq!(
+        output(&["--version"]),
+        (Some(0), format!("seawall {}\n", env!("CARGO_PKG_VERSION")), String::new())
+    );
+}
+
+/// A server that is killed with the test.
+struct Server {
+    process: Child,
+    stderr: BufReader<ChildStderr>,
+    log: String,
+}
+
+impl Server {
+    fn start(config: &TempFile) -> Self {
+        let mut process =
+            seawall(&["--config", config.path()]).stderr(Stdio::piped()).spawn().unwrap();
+        let stderr = BufReader::new(process.stderr.take().unwrap());
+        Server { process, stderr, log: String::new() }
+    }
+
+    /// Reads the log up to a line that contains this text.
+    fn wait_for(&mut self, text: &str) {
+        loop {
+            let start = self.log.len();
+            assert!(
+                self.stderr.read_line(&mut self.log).unwrap() > 0,
+                "no {text:?} in\n{}",
+                self.log
+            );
+            if self.log[start..].contains(text) {
+                return;
+            }
+        }
+    }
+
+    fn signal(&self, name: &str) {
+        let done = Command::new("kill")
+            .args(["-s", name, &self.process.id().to_string()])
+            .status()
+            .unwrap();
+        assert!(done.success());
+    }
+
+    /// Exit code and log.
+    fn end(mut self) -> (Option<i32>, String) {
+        let mut log = std::mem::take(&mut self.log);
+        self.stderr.read_to_string(&mut log).unwrap();
+        (self.process.wait().unwrap().code(), log)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Mostly it is gone already.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn http(port: u16, path: &str) -> String {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
+    let mut response = String::new();
+    stream.read_to_string(&mut response).unwrap();
+    response
+}
+
+#[test]
+fn it_serves_until_sigterm_and_exits_with_0() {
+    let (udp, tcp) = free_ports();
+    let config = TempFile::new("serve", &small(udp, tcp));
+    let mut server = Server::start(&config);
+    server.wait_for("ready");
+
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let port = socket.local_addr().unwrap().port();
+    let request = format!(
+        "OPTIONS sip:127.0.0.1:{udp} SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1:{port};branch=z9hG4bKcli\r\n\
+         From: <sip:a@sip.test>;tag=1\r\nTo: <sip:127.0.0.1:{udp}>\r\nCall-ID: cli\r\nCSeq: 1 OPTIONS\r\n\
+         Max-Forwards: 70\r\nContent-Length: 0\r\n\r\n"
+    );
+    socket.send_to(request.as_bytes(), ("127.0.0.1", udp)).unwrap();
+    let mut reply = [0; 2048];
+    let length = socket.recv(&mut reply).unwrap();
+    assert!(
+        reply[..length].starts_with(b"SIP/2.0 200 "),
+        "{}",
+        String::from_utf8_lossy(&reply[..length])
+    );
+
+    assert!(http(tcp, "/healthz").starts_with("HTTP/1.1 200 OK\r\n"));
+    // Cores publish once a second, and a text is kept for one.
+    let sent = "seawall_inputs_total{core=\"0\",class=\"options\"} ";
+    let mut seen = false;
+    for _ in 0..50 {
+        let metrics = http(tcp, "/metrics");
+        assert!(metrics.contains("\nseawall_build_info{version="), "{metrics}");
+        let total: u64 = metrics
+            .lines()
+            .filter(|line| {
+                line.starts_with("seawall_inputs_total{") && line.contains("class=\"options\"")
+            })
+            .map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap())
+            .sum();
+        if total == 1 {
+            seen = true;
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert!(seen, "{sent} never became 1");
+
+    server.signal("TERM");
+    let (code, log) = server.end();
+    assert_eq!(code, Some(0), "{log}");
+    for line in log.lines() {
+        assert!(
+            line.len() > 32 && line.as_bytes()[10] == b'T' && line.as_bytes()[23] == b'Z',
+            "{line}"
+        );
+    }
+    for part in [
+        "seawall 0.",
+        "configuration: ",
+        "listening on udp 127.0.0.1:",
+        "worker",
+        "memory: ",
+        "admin: http://",
+    ] {
+        assert!(log.contains(part), "no {part:?} in\n{log}");
+    }
+}
+
+#[test]
+fn an_address_in_use_is_an_error_of_the_environment_in_one_sentence() {
+    let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let (_, tcp) = free_ports();
+    let config = TempFile::new("udp-taken", &small(taken.local_addr().unwrap().port(), tcp));
+    let (code, log) = Server::start(&config).end();
+    assert_eq!(code, Some(1), "{log}");
+    let last = log.lines().last().unwrap();
+    assert!(
+        last.contains(&taken.local_addr().unwrap().to_string()) && last.contains("in use"),
+        "{log}"
+    );
+
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (udp, _) = free_ports();
+    let config = TempFile::new("tcp-taken", &small(udp, taken.local_addr().unwrap().port()));
+    let (code, log) = Server::start(&config).end();
+    assert_eq!(code, Some(1), "{log}");
+    let last = log.lines().last().unwrap();
+    assert!(
+        last.contains(&taken.local_addr().unwrap().to_string()) && last.contains("in use"),
+        "{log}"
+    );
+}
