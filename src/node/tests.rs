@@ -3,6 +3,7 @@
 use super::*;
 use crate::echo::Echo;
 use shards::io::{Class, Input, Outbox, Outcome, UnixTime, Verdict};
+use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 
 const BACKENDS: [Io; 2] = [Io::Uring, Io::Epoll];
@@ -30,8 +31,13 @@ fn client(to: SocketAddr) -> UdpSocket {
 fn ask(client: &UdpSocket, request: &[u8]) -> Vec<u8> {
     client.send(request).unwrap();
     let mut reply = [0; 65_536];
-    let length = client.recv(&mut reply).unwrap();
-    reply[..length].to_vec()
+    loop {
+        match client.recv(&mut reply) {
+            // A receive with a timeout is not restarted, and the ring that the probe closed on this thread disturbs one.
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            received => return reply[..received.unwrap()].to_vec(),
+        }
+    }
 }
 
 fn end<M>(running: Running<M>) {
