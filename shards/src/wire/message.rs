@@ -86,7 +86,7 @@ impl<'m> Header<'m> {
 }
 
 impl<'m> Message<'m> {
-    /// Reads on from where [`peek`](super::peek) stopped, to the end of the headers. What `peek` said holds for every message
+    /// Reads on from where [`peek`](super::peek()) stopped, to the end of the headers. What `peek` said holds for every message
     /// that this accepts.
     ///
     /// # Errors

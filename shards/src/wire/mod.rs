@@ -1,7 +1,7 @@
 //! SIP messages as they stand in a datagram: found, judged and taken apart over the received bytes (RFC 3261 25), and the
 //! responses to them written. It owns offsets only, copies nothing, and knows nothing of transactions or bindings.
 //!
-//! [`peek`] tells what a datagram is and where it lives; [`Message::parse`] reads on from there with the same [`Index`], so
+//! [`peek()`] tells what a datagram is and where it lives; [`Message::parse`] reads on from there with the same [`Index`], so
 //! that every line is read once. Only CRLF ends a line: a bare CR or LF among the headers is a defect.
 
 mod address;

@@ -153,7 +153,7 @@ impl<'m> Uri<'m> {
         Ok(uri)
     }
 
-    /// RFC 3261 25.1: SIP-URI = "sip:" [ userinfo ] hostport uri-parameters [ headers ]
+    /// RFC 3261 25.1: `SIP-URI = "sip:" [ userinfo ] hostport uri-parameters [ headers ]`
     #[inline]
     fn hierarchical(&mut self, scheme_end: usize) -> Result<(), Malformed> {
         let raw = self.raw;

@@ -71,7 +71,7 @@ const TABLE: [(&str, &str, Settled); 49] = [
 ];
 
 fn corpus() -> Option<std::path::PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/torture/rfc4475");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/torture/rfc4475");
     if folder.is_dir() {
         return Some(folder);
     }
