@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::path::PathBuf;
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 fn seawall(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_seawall"));
@@ -207,7 +207,9 @@ fn it_serves_until_sigterm_and_exits_with_0() {
     assert!(seen, "{sent} never became 1");
 
     server.signal("TERM");
+    let signalled = Instant::now();
     let (code, log) = server.end();
+    assert!(signalled.elapsed() < Duration::from_secs(3), "{:?}", signalled.elapsed());
     assert_eq!(code, Some(0), "{log}");
     for line in log.lines() {
         assert!(
