@@ -68,31 +68,40 @@ pub(super) fn take<'m>(
     Ok(spans)
 }
 
-/// From and To: one address and nothing behind it.
+/// From and To: one address and nothing behind it. What was read before a defect is kept.
 #[inline]
 pub(super) fn single(
     bytes: &[u8],
     value: Span,
     reason: &'static str,
-) -> Result<AddressSpans, Malformed> {
+    spans: &mut AddressSpans,
+) -> Result<(), Malformed> {
     const TAG: Text = Text::new("tag");
+    const TAG_IS: Text = Text::new("tag=");
     let mut cursor = Cursor::new(bytes, value, reason);
-    let mut tag = None;
-    let mut spans = take(&mut cursor, |cursor, param| {
+    name_and_uri(&mut cursor, spans)?;
+    let name_end = cursor.at;
+    let mut params_start = None;
+    if let Some(tag) = cursor.plain_param(TAG_IS, 4) {
+        spans.tag = Some(tag);
+        params_start = Some(name_end);
+    }
+    while let Some(param) = cursor.param()? {
+        params_start.get_or_insert(param.start);
         if param.name.end - param.name.start == 3
             && TAG.begins(scan::word(bytes, usize::from(param.name.start)))
         {
             // RFC 3261 25.1: tag-param = "tag" EQUAL token. Two of them would name two dialogs.
             let quoted = param.value.is_none_or(|value| value.of(bytes).first() == Some(&b'"'));
-            if quoted || tag.is_some() {
+            if quoted || spans.tag.is_some() {
                 return Err(cursor.fail());
             }
-            tag = param.value;
+            spans.tag = param.value;
         }
-        Ok(())
-    })?;
-    spans.tag = tag;
-    if cursor.is_done() { Ok(spans) } else { Err(cursor.fail()) }
+    }
+    spans.params = Span::new(params_start.unwrap_or(cursor.at), cursor.at);
+    spans.raw = Span { start: value.start, end: spans.params.end };
+    if cursor.is_done() { Ok(()) } else { Err(cursor.fail()) }
 }
 
 #[inline]

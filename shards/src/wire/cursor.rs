@@ -1,7 +1,7 @@
 //! Reading a header's value from left to right: white space, quoted strings, parameters. It never looks past its end.
 
 use super::malformed::Malformed;
-use super::scan::{self, TOKEN, VALUE};
+use super::scan::{self, TOKEN, Text, VALUE};
 
 /// A range of a message, as offsets that survive between the peek and the parser.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -132,6 +132,22 @@ impl<'m> Cursor<'m> {
         Span::new(start, self.at)
     }
 
+    /// Takes a run of decimal digits as a number, at `u32::MAX` where it is larger; `None` where there is none.
+    #[inline]
+    pub(super) fn digits(&mut self) -> Option<u32> {
+        let start = self.at;
+        let mut value = 0u64;
+        for &byte in self.bytes.get(start..self.end).unwrap_or_default() {
+            let digit = byte.wrapping_sub(b'0');
+            if digit > 9 {
+                break;
+            }
+            value = (value * 10 + u64::from(digit)).min(u64::from(u32::MAX));
+            self.at += 1;
+        }
+        if self.at == start { None } else { u32::try_from(value).ok() }
+    }
+
     /// Takes a `token`.
     #[inline]
     pub(super) fn token(&mut self) -> Result<Span, Malformed> {
@@ -163,10 +179,13 @@ impl<'m> Cursor<'m> {
     }
 
     /// Takes `;name` or `;name=value`, or nothing where no semicolon comes next.
-    #[inline]
     pub(super) fn param(&mut self) -> Result<Option<ParamSpan>, Malformed> {
         let before = self.at;
-        self.lws();
+        match self.byte() {
+            Some(b';') => {}
+            Some(b' ' | b'\t' | b'\r') => self.lws(),
+            Some(_) | None => return Ok(None),
+        }
         let start = self.at;
         if self.byte() != Some(b';') {
             self.at = before;
@@ -180,6 +199,23 @@ impl<'m> Cursor<'m> {
             value = Some(self.param_value()?);
         }
         Ok(Some(ParamSpan { start, name, value }))
+    }
+
+    /// Takes `;name=value` in its common form: `assignment` is the name and the equals sign, nothing is quoted and there is no
+    /// white space. It takes nothing of any other form.
+    #[inline(always)]
+    pub(super) fn plain_param(&mut self, assignment: Text, length: usize) -> Option<Span> {
+        if self.byte() != Some(b';') || !assignment.begins(scan::word(self.bytes, self.at + 1)) {
+            return None;
+        }
+        let start = self.at;
+        self.at += 1 + length;
+        let value = self.run(VALUE);
+        if value.is_empty() {
+            self.at = start;
+            return None;
+        }
+        Some(value)
     }
 
     /// Takes a `gen-value`.

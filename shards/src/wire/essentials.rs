@@ -23,8 +23,8 @@ pub(super) struct Essentials {
 }
 
 impl Essentials {
-    /// Reads the first line of a header.
-    #[inline]
+    /// Reads the first line of an essential header.
+    #[inline(never)]
     pub(super) fn read(
         &mut self,
         id: HeaderId,
@@ -39,8 +39,8 @@ impl Essentials {
                     return Err(cursor.fail());
                 }
             }
-            HeaderId::From => self.from = address::single(bytes, value, "Bad From")?,
-            HeaderId::To => self.to = address::single(bytes, value, "Bad To")?,
+            HeaderId::From => address::single(bytes, value, "Bad From", &mut self.from)?,
+            HeaderId::To => address::single(bytes, value, "Bad To", &mut self.to)?,
             HeaderId::CallId => {
                 // RFC 3261 25.1: callid = word [ "@" word ]. It is compared, never taken apart: any visible bytes do.
                 let end = scan::visible_end(bytes, usize::from(value.start));
@@ -89,19 +89,11 @@ impl Essentials {
 // RFC 3261 25.1: CSeq = "CSeq" HCOLON 1*DIGIT LWS Method
 #[inline]
 fn cseq(mut cursor: Cursor<'_>) -> Result<(u32, Span), Malformed> {
-    let mut number = 0u32;
-    let start = cursor.at;
-    while let Some(digit @ b'0'..=b'9') = cursor.byte() {
-        // RFC 3261 8.1.1.5: less than 2**31.
-        number = number.saturating_mul(10).saturating_add(u32::from(digit - b'0'));
-        if number >= 1 << 31 {
-            return Err(cursor.fail());
-        }
-        cursor.at += 1;
-    }
+    // RFC 3261 8.1.1.5: less than 2**31.
+    let Some(number @ 0..=0x7FFF_FFFF) = cursor.digits() else { return Err(cursor.fail()) };
     let digits_end = cursor.at;
     cursor.lws();
-    if digits_end == start || cursor.at == digits_end {
+    if cursor.at == digits_end {
         return Err(cursor.fail());
     }
     let method = cursor.token()?;

@@ -7,15 +7,17 @@ use super::header::{self, HeaderId};
 use super::malformed::Malformed;
 use super::scan;
 use super::start::Start;
-use alloc::vec::Vec;
+use alloc::boxed::Box;
+use alloc::vec;
 
 const NONE: u16 = u16::MAX;
 
 /// Scratch for reading one message at a time.
 #[derive(Debug)]
 pub struct Index {
-    lines: Vec<Line>,
-    lines_max: usize,
+    /// As many as a message may have; those up to `lines_used` are of this one.
+    lines: Box<[Line]>,
+    lines_used: usize,
     /// Index of the first line of each known header, or [`NONE`].
     first: [u16; HeaderId::COUNT],
     /// A bit for each known header with more than one line.
@@ -33,7 +35,7 @@ pub struct Index {
 }
 
 /// One header line, folded or not.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Line {
     pub(super) start: u16,
     /// The value without white space around it.
@@ -55,8 +57,8 @@ impl Index {
     pub fn new(header_lines_max: usize) -> Self {
         assert!(header_lines_max < usize::from(NONE), "lines are counted in 16 bits");
         Index {
-            lines: Vec::with_capacity(header_lines_max),
-            lines_max: header_lines_max,
+            lines: vec![Line::default(); header_lines_max].into_boxed_slice(),
+            lines_used: 0,
             first: [NONE; HeaderId::COUNT],
             repeated: 0,
             length: 0,
@@ -97,7 +99,7 @@ impl Index {
     /// Forgets the message before.
     #[inline]
     pub(super) fn reset(&mut self, bytes: &[u8]) {
-        self.lines.clear();
+        self.lines_used = 0;
         self.first = [NONE; HeaderId::COUNT];
         self.repeated = 0;
         self.length = bytes.len();
@@ -122,7 +124,7 @@ impl Index {
     #[inline]
     pub(super) fn start_line_end(&mut self, bytes: &[u8]) -> Option<usize> {
         match self.ends.line_end(bytes, 0) {
-            LineEnd::At(end) => {
+            LineEnd::At { end, .. } => {
                 self.next = end + 2;
                 Some(end)
             }
@@ -135,82 +137,81 @@ impl Index {
 
     /// Reads lines and what is essential in them, up to the first of `wanted` or else all; whether it was met. Defects are
     /// noted, and reading goes on behind them, so that a response finds what it has to copy.
-    #[inline]
     pub(super) fn read_to(&mut self, bytes: &[u8], wanted: Option<HeaderId>) -> bool {
+        if self.is_done {
+            return false;
+        }
         // The state of the scan stays in registers from line to line.
+        let wanted = wanted.map_or(u8::MAX, |id| id as u8);
+        let Index { lines, first, essentials, failure, .. } = self;
+        let mut repeated = self.repeated;
         let mut ends = self.ends;
         let mut start = self.next;
-        let mut is_met = false;
-        while !self.is_done && !is_met {
-            let end = match ends.line_end(bytes, start) {
-                LineEnd::At(end) => end,
+        let mut used = self.lines_used;
+        let is_met = loop {
+            let (end, last) = match ends.line_end(bytes, start) {
+                LineEnd::At { end, last } => (end, last),
                 LineEnd::Bare(at) => {
-                    self.note(Malformed::bad("Bare CR Or LF", at));
+                    note(failure, Malformed::bad("Bare CR Or LF", at));
                     // The line gets no entry: it is never read and never copied into a response.
-                    match ends.line_end_past_bare(bytes, start) {
-                        Some(end) => start = end + 2,
-                        None => self.is_done = true,
-                    }
+                    let Some(end) = ends.line_end_past_bare(bytes, start) else { break false };
+                    start = end + 2;
                     continue;
                 }
                 LineEnd::Missing => {
-                    self.is_done = true;
-                    self.note(Malformed::bad("Missing Empty Line", self.length));
-                    break;
+                    note(failure, Malformed::bad("Missing Empty Line", bytes.len()));
+                    break false;
                 }
             };
             if end == start {
-                self.is_done = true;
                 self.body = Some(Span::new(0, end + 2).end);
-                break;
+                break false;
             }
-            if self.lines.len() == self.lines_max {
-                self.is_done = true;
-                self.note(Malformed::bad("Too Many Header Lines", start));
-                break;
-            }
-            match header::read(bytes, start, end) {
-                Some((id, colon)) => {
-                    let value = trimmed(bytes, colon + 1, end);
-                    let raw = Span::new(start, end + 2);
-                    self.record(bytes, Line { start: raw.start, value, end: raw.end, id });
-                    is_met = Some(id) == wanted;
-                }
-                None => self.note(Malformed::bad("Bad Header Line", start)),
-            }
+            let Some(entry) = lines.get_mut(used) else {
+                note(failure, Malformed::bad("Too Many Header Lines", start));
+                break false;
+            };
+            let Some((id, colon)) = header::read(bytes, start, end) else {
+                note(failure, Malformed::bad("Bad Header Line", start));
+                start = end + 2;
+                continue;
+            };
+            let value = trimmed(bytes, colon, end, last);
+            let raw = Span::new(start, end + 2);
+            *entry = Line { start: raw.start, value, end: raw.end, id };
             start = end + 2;
-        }
+            if let Some(first) = first.get_mut(id as usize) {
+                if *first != NONE {
+                    repeated |= 1 << id as u32;
+                    if id.is_single() {
+                        // RFC 4475 3.3.8: nobody can tell which of the two is meant.
+                        note(failure, Malformed::bad("Repeated Header", usize::from(raw.start)));
+                    }
+                } else {
+                    *first = Span::new(used, used).start;
+                    if id.is_essential()
+                        && let Err(malformed) = essentials.read(id, bytes, value)
+                    {
+                        note(failure, malformed);
+                    }
+                }
+            }
+            used += 1;
+            if id as u8 == wanted {
+                break true;
+            }
+        };
+        self.is_done = !is_met;
+        self.repeated = repeated;
         self.ends = ends;
         self.next = start;
+        self.lines_used = used;
         is_met
     }
 
-    /// Enters a line and reads it where it is essential and the first of its kind.
-    #[inline]
-    fn record(&mut self, bytes: &[u8], line: Line) {
-        #[allow(clippy::cast_possible_truncation, reason = "lines_max is below 65,535")]
-        let number = self.lines.len() as u16;
-        // The capacity was reserved for lines_max lines, and read_to() stops there.
-        self.lines.push(line);
-        let Some(slot) = self.first.get_mut(line.id as usize) else { return };
-        if *slot == NONE {
-            *slot = number;
-            if let Err(malformed) = self.essentials.read(line.id, bytes, line.value) {
-                self.note(malformed);
-            }
-            return;
-        }
-        self.repeated |= 1 << line.id as u32;
-        if line.id.is_single() {
-            // RFC 4475 3.3.8: nobody can tell which of the two is meant.
-            self.note(Malformed::bad("Repeated Header", usize::from(line.start)));
-        }
-    }
-
     /// Notes a defect; the first one counts.
-    #[cold]
     pub(super) fn note(&mut self, malformed: Malformed) {
-        self.failure.get_or_insert(malformed);
+        note(&mut self.failure, malformed);
     }
 
     /// Whether it was filled from a message of this length: the caller's mistake otherwise.
@@ -228,17 +229,35 @@ impl Index {
     /// All lines so far.
     #[inline]
     pub(super) fn lines(&self) -> &[Line] {
-        &self.lines
+        self.lines.get(..self.lines_used).unwrap_or_default()
+    }
+
+    /// Whether a known header has more than one line.
+    #[inline]
+    pub(super) fn is_repeated(&self, id: HeaderId) -> bool {
+        self.repeated >> id as u32 & 1 == 1
+    }
+
+    /// The first line of a known header.
+    #[inline]
+    pub(super) fn first_line(&self, id: HeaderId) -> Option<&Line> {
+        let &first = self.first.get(id as usize)?;
+        if first == NONE { None } else { self.lines.get(usize::from(first)) }
     }
 
     /// The lines of one header, in order.
     #[inline]
     pub(super) fn lines_of(&self, id: HeaderId) -> LinesOf<'_> {
         let first = self.first.get(id as usize).copied().unwrap_or(0);
-        let lines = self.lines.get(usize::from(first)..).unwrap_or_default();
-        let is_repeated = id == HeaderId::Other || self.repeated >> id as u32 & 1 == 1;
+        let lines = self.lines().get(usize::from(first)..).unwrap_or_default();
+        let is_repeated = id == HeaderId::Other || self.is_repeated(id);
         LinesOf { id, lines: if is_repeated { lines } else { lines.get(..1).unwrap_or_default() } }
     }
+}
+
+#[cold]
+fn note(failure: &mut Option<Malformed>, malformed: Malformed) {
+    failure.get_or_insert(malformed);
 }
 
 /// Where the search for line ends has come to.
@@ -250,8 +269,8 @@ struct LineEnds {
 }
 
 enum LineEnd {
-    /// At this CRLF.
-    At(usize),
+    /// At a CRLF, behind the byte `last`.
+    At { end: usize, last: u8 },
     /// A CR or LF alone, here.
     Bare(usize),
     /// None up to the end of the datagram.
@@ -279,7 +298,8 @@ impl LineEnds {
             self.breaks &= self.breaks - 1;
             // RFC 3261 7: only CRLF ends a line. Who takes a bare CR or LF for one reads another message than its
             // neighbour does.
-            let [cr, lf, behind] = scan::three(bytes, at);
+            let around = scan::half_word(bytes, at.wrapping_sub(1));
+            let [last, cr, lf, behind] = around.to_le_bytes();
             if cr != b'\r' || lf != b'\n' {
                 return LineEnd::Bare(at);
             }
@@ -289,9 +309,9 @@ impl LineEnds {
                 self.breaks = scan::breaks(bytes, self.block);
             }
             self.breaks &= self.breaks.wrapping_sub(1);
-            let is_fold = behind == b' ' || behind == b'\t';
+            let is_fold = behind <= b' ' && (behind == b' ' || behind == b'\t');
             if !is_fold || at == start {
-                return LineEnd::At(at);
+                return LineEnd::At { end: at, last };
             }
         }
     }
@@ -301,7 +321,7 @@ impl LineEnds {
     fn line_end_past_bare(&mut self, bytes: &[u8], start: usize) -> Option<usize> {
         loop {
             match self.line_end(bytes, start) {
-                LineEnd::At(end) => return Some(end),
+                LineEnd::At { end, .. } => return Some(end),
                 LineEnd::Bare(_) => {}
                 LineEnd::Missing => return None,
             }
@@ -331,13 +351,18 @@ impl<'m> Iterator for LinesOf<'m> {
     }
 }
 
-/// The value between a colon and the line's end, without the white space and folds around it.
-#[inline]
-fn trimmed(bytes: &[u8], mut start: usize, mut end: usize) -> Span {
-    // The common form: one space, no white space behind the value.
-    if start + 1 < end && bytes[start] == b' ' && bytes[start + 1] > b' ' && bytes[end - 1] > b' ' {
-        return Span::new(start + 1, end);
+/// The value between a colon and the line's end, before which stands `last`, without the white space and folds around it.
+#[inline(always)]
+fn trimmed(bytes: &[u8], colon: usize, end: usize, last: u8) -> Span {
+    // The common form: one space, no white space behind the value. Visible bytes before the line's end are the value's.
+    let [_, space, first, _] = scan::half_word(bytes, colon).to_le_bytes();
+    if space == b' ' && first > b' ' && last > b' ' {
+        return Span::new(colon + 2, end);
     }
+    trimmed_slowly(bytes, colon + 1, end)
+}
+
+fn trimmed_slowly(bytes: &[u8], mut start: usize, mut end: usize) -> Span {
     let is_white = |byte: u8| matches!(byte, b' ' | b'\t' | b'\r' | b'\n');
     while start < end && is_white(bytes[start]) {
         start += 1;

@@ -3,6 +3,7 @@
 
 use super::address::Address;
 use super::contact::Contacts;
+use super::cursor::Cursor;
 use super::header::HeaderId;
 use super::index::{Index, Line};
 use super::list::{Addresses, OptionTags, Vias};
@@ -282,11 +283,7 @@ fn read<'m>(bytes: &'m [u8], index: &Index) -> Result<(StartLine<'m>, &'m [u8]),
                 let offset = usize::from(essentials.cseq_method.start);
                 return Err(Malformed { status, ..Malformed::bad("CSeq Method Mismatch", offset) });
             }
-            let uri = Uri::parse(uri.of(bytes)).map_err(|malformed| Malformed {
-                reason: "Bad Request-URI",
-                offset: malformed.offset + u32::from(uri.start),
-                ..malformed
-            })?;
+            let uri = Uri::read(Cursor::new(bytes, uri, "Bad Request-URI"))?;
             StartLine::Request { method, uri }
         }
         Start::Response { status, reason } => {

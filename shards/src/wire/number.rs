@@ -11,15 +11,15 @@ pub fn decimal(digits: &[u8]) -> Option<u32> {
     if digits.is_empty() {
         return None;
     }
-    let mut value = 0u32;
+    let mut value = 0u64;
     for &byte in digits {
         let digit = byte.wrapping_sub(b'0');
         if digit > 9 {
             return None;
         }
-        value = value.saturating_mul(10).saturating_add(u32::from(digit));
+        value = (value * 10 + u64::from(digit)).min(u64::from(u32::MAX));
     }
-    Some(value)
+    u32::try_from(value).ok()
 }
 
 /// A lifetime in seconds: saturated where it is too large, [`EXPIRES_MALFORMED_SECS`] where it is no number.

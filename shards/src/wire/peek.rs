@@ -56,11 +56,9 @@ pub fn peek<'m>(bytes: &'m [u8], index: &mut Index) -> Peek<'m> {
     if let Some(malformed) = index.failure() {
         return Peek::Malformed(malformed);
     }
-    if !start::plausible(bytes) {
-        return not_sip(bytes);
-    }
+    let Some(method_end) = start::method_end(bytes) else { return not_sip(bytes) };
     let Some(end) = index.start_line_end(bytes) else { return Peek::NotSip };
-    let Some((start, verdict)) = start::read(bytes, end) else { return Peek::NotSip };
+    let Some((start, verdict)) = start::read(bytes, method_end, end) else { return Peek::NotSip };
     index.start = Some(start);
     if let Err(malformed) = verdict {
         index.note(malformed);

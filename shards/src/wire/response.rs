@@ -3,12 +3,12 @@
 
 use super::cursor::Span;
 use super::header::HeaderId;
-use super::index::Index;
+use super::index::{Index, Line};
 use super::number::Decimal;
 use super::uri::Host;
 use super::via::Rport;
 use crate::io::Reply;
-use core::net::{IpAddr, SocketAddr};
+use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// A response whose further headers the caller puts before it is finished.
 #[derive(Debug)]
@@ -18,10 +18,9 @@ pub struct Response<'a> {
 
 impl<'a> Response<'a> {
     /// Writes the status line and what is copied from the request behind `index`, which may be malformed: Via, From, To,
-    /// Call-ID and `CSeq` as far as they were found, in the request's order. `tag` goes into the To unless that has one or the
+    /// Call-ID and `CSeq` as far as they were found. `tag` goes into the To unless that has one or the
     /// status is 100. `None`: there is no Via, so nobody could tell whose response it is.
     #[must_use]
-    #[inline]
     pub fn start(
         mut reply: Reply<'a>,
         request: &[u8],
@@ -31,37 +30,29 @@ impl<'a> Response<'a> {
         source: SocketAddr,
         tag: &[u8],
     ) -> Option<Self> {
-        index.lines_of(HeaderId::Via).next()?;
+        let top = index.first_line(HeaderId::Via)?;
         status_line(&mut reply, status, reason);
         // RFC 3261 8.2.6.2: the To of the response has a tag, but for a 100.
         let tag = if status == 100 || index.essentials.to.tag.is_some() { &[] } else { tag };
         // What is copied unchanged is put at once, over as many lines as stand together.
-        let mut run = Span::default();
-        let mut seen = 0u32;
-        for line in index.lines() {
-            let id = line.id;
-            let is_first = seen >> id as u32 & 1 == 0;
-            seen |= 1 << id as u32;
-            // Of a header that is malformed for being there twice, the first line is the one that was read.
-            if !id.is_copied() || !(is_first || id == HeaderId::Via) {
-                continue;
+        let mut run = Span { start: top.start, end: top.end };
+        run.start = top_via(&mut reply, request, index, run.start, &source);
+        if index.is_repeated(HeaderId::Via) {
+            for line in index.lines_of(HeaderId::Via).skip(1) {
+                append(&mut reply, request, &mut run, line);
             }
-            if run.end == line.start {
-                run.end = line.end;
-            } else {
-                reply.put(run.of(request));
-                run = Span { start: line.start, end: line.end };
-            }
-            if id == HeaderId::Via && is_first {
-                run.start = top_via(&mut reply, request, index, run.start, source);
-            } else if id == HeaderId::To && !tag.is_empty() {
-                reply.put(Span { start: run.start, end: line.value.end }.of(request));
+        }
+        for id in [HeaderId::From, HeaderId::To, HeaderId::CallId, HeaderId::CSeq] {
+            let Some(line) = index.first_line(id) else { continue };
+            append(&mut reply, request, &mut run, line);
+            if id == HeaderId::To && !tag.is_empty() {
+                put(&mut reply, request, run.start, line.value.end);
                 reply.put(b";tag=");
                 reply.put(tag);
                 run.start = line.value.end;
             }
         }
-        reply.put(run.of(request));
+        put(&mut reply, request, run.start, run.end);
         Some(Response { reply })
     }
 
@@ -116,6 +107,24 @@ pub fn response_destination(index: &Index, source: SocketAddr) -> SocketAddr {
     destination
 }
 
+/// Adds a line to the run of lines that stand together in the request, or puts that run and starts another.
+#[inline(always)]
+fn append(reply: &mut Reply<'_>, request: &[u8], run: &mut Span, line: &Line) {
+    if run.end == line.start {
+        run.end = line.end;
+    } else {
+        put(reply, request, run.start, run.end);
+        *run = Span { start: line.start, end: line.end };
+    }
+}
+
+#[inline(always)]
+fn put(reply: &mut Reply<'_>, request: &[u8], start: u16, end: u16) {
+    if start < end {
+        reply.put(Span { start, end }.of(request));
+    }
+}
+
 #[inline]
 fn status_line(reply: &mut Reply<'_>, status: u16, reason: &str) {
     if status == 200 && reason == "OK" {
@@ -138,7 +147,7 @@ fn top_via(
     request: &[u8],
     index: &Index,
     from: u16,
-    source: SocketAddr,
+    source: &SocketAddr,
 ) -> u16 {
     let via = &index.essentials.via;
     if via.raw.is_empty() {
@@ -148,19 +157,20 @@ fn top_via(
     let mut at = from;
     let (received, rport) = (via.received_param, via.rport_param);
     let in_order = match (received, rport) {
-        (Some(a), Some(b)) if b.start < a.start => [rport, received],
-        _ => [received, rport],
+        (Some(a), Some(b)) if b.start < a.start => (rport, received),
+        (None, _) => (rport, None),
+        (Some(_), _) => (received, rport),
     };
-    for removed in in_order.into_iter().flatten() {
-        reply.put(Span { start: at, end: removed.start }.of(request));
+    for removed in [in_order.0, in_order.1] {
+        let Some(removed) = removed else { break };
+        put(reply, request, at, removed.start);
         at = removed.end;
     }
-    reply.put(Span { start: at, end: via.raw.end }.of(request));
-    let ip = source.ip().to_canonical();
+    put(reply, request, at, via.raw.end);
     let mut text = Text { bytes: [0; 80], length: 0 };
-    if rport.is_some() || Host::new(via.host.of(request)).ip() != Some(ip) {
+    if rport.is_some() || !is_sent_from(Host::new(via.host.of(request)), source) {
         text.push(b";received=");
-        text.push_ip(ip);
+        text.push_ip(source);
     }
     if rport.is_some() {
         text.push(b";rport=");
@@ -168,6 +178,12 @@ fn top_via(
     }
     reply.put(text.bytes.get(..text.length).unwrap_or_default());
     via.raw.end
+}
+
+/// Whether the sent-by names the packet's source. IPv4 addresses that a socket shows as IPv6 count as IPv4.
+#[inline(never)]
+fn is_sent_from(host: Host<'_>, source: &SocketAddr) -> bool {
+    host.ip() == Some(source.ip().to_canonical())
 }
 
 /// A short text on the stack: one copy into the reply instead of many.
@@ -188,28 +204,37 @@ impl Text {
 
     /// An address as `received` wants it: without brackets.
     #[inline]
-    fn push_ip(&mut self, ip: IpAddr) {
-        match ip {
-            IpAddr::V4(ip) => {
-                for (place, octet) in ip.octets().into_iter().enumerate() {
-                    if place > 0 {
-                        self.push_byte(b'.');
-                    }
-                    if octet >= 100 {
-                        self.push_byte(b'0' + octet / 100);
-                    }
-                    if octet >= 10 {
-                        self.push_byte(b'0' + octet / 10 % 10);
-                    }
-                    self.push_byte(b'0' + octet % 10);
-                }
-            }
-            IpAddr::V6(ip) => {
-                // The longest text form has 45 bytes, so it fits.
-                let written = core::fmt::Write::write_fmt(self, format_args!("{ip}"));
-                debug_assert!(written.is_ok());
-            }
+    fn push_ip(&mut self, source: &SocketAddr) {
+        match source {
+            SocketAddr::V4(source) => self.push_ipv4(*source.ip()),
+            SocketAddr::V6(source) => self.push_ipv6(source.ip()),
         }
+    }
+
+    #[inline]
+    fn push_ipv4(&mut self, ip: Ipv4Addr) {
+        for (place, octet) in ip.octets().into_iter().enumerate() {
+            if place > 0 {
+                self.push_byte(b'.');
+            }
+            if octet >= 100 {
+                self.push_byte(b'0' + octet / 100);
+            }
+            if octet >= 10 {
+                self.push_byte(b'0' + octet / 10 % 10);
+            }
+            self.push_byte(b'0' + octet % 10);
+        }
+    }
+
+    #[inline(never)]
+    fn push_ipv6(&mut self, ip: &Ipv6Addr) {
+        if let Some(ip) = ip.to_ipv4_mapped() {
+            return self.push_ipv4(ip);
+        }
+        // The longest text form has 45 bytes, so it fits.
+        let written = core::fmt::Write::write_fmt(self, format_args!("{ip}"));
+        debug_assert!(written.is_ok());
     }
 
     #[inline]

@@ -129,8 +129,8 @@ pub(super) fn at_sign(bytes: &[u8], at: usize) -> usize {
     find(bytes, at, |v| v.simd_eq(u8x16::splat(b'@')).to_bitmask(), |byte| byte == b'@')
 }
 
-/// A bit for each CR and LF among the 64 bytes from `base`.
-#[inline]
+/// A bit for each CR and LF among the 64 bytes from `base`. Not inlined: its caller's loop needs the registers.
+#[inline(never)]
 pub(super) fn breaks(bytes: &[u8], base: usize) -> u64 {
     if let Some(block) = bytes.get(base..).and_then(|rest| rest.first_chunk::<64>()) {
         return breaks64(block);
@@ -174,54 +174,50 @@ fn find(
     stops: impl Fn(u8x16) -> u32,
     stop: impl Fn(u8) -> bool,
 ) -> usize {
-    while let Some(v) = load(bytes, at) {
-        let mask = stops(v);
+    let Some(mut rest) = bytes.get(at..) else { return bytes.len() };
+    while let Some((chunk, behind)) = rest.split_first_chunk::<16>() {
+        let mask = stops(u8x16::new(*chunk));
         if mask != 0 {
             return at + mask.trailing_zeros() as usize;
         }
         at += 16;
+        rest = behind;
     }
-    let end = bytes.len();
-    if at < end && end >= 16 {
-        let base = end - 16;
-        if let Some(v) = load(bytes, base) {
-            let mask = stops(v) >> (at - base);
-            return if mask != 0 { at + mask.trailing_zeros() as usize } else { end };
-        }
+    if rest.is_empty() {
+        return bytes.len();
     }
-    while at < end && !stop(bytes[at]) {
-        at += 1;
+    if let Some(chunk) = bytes.last_chunk::<16>() {
+        // The last 16 bytes, less those that were looked at already.
+        let mask = stops(u8x16::new(*chunk)) >> (16 - rest.len());
+        return if mask != 0 { at + mask.trailing_zeros() as usize } else { bytes.len() };
     }
-    at
-}
-
-#[inline(always)]
-fn load(bytes: &[u8], at: usize) -> Option<u8x16> {
-    bytes.get(at..)?.first_chunk().map(|chunk: &[u8; 16]| u8x16::new(*chunk))
-}
-
-/// The three bytes from `at`; past the end they are zero.
-#[inline(always)]
-pub(super) fn three(bytes: &[u8], at: usize) -> [u8; 3] {
-    match bytes.get(at..).and_then(|rest| rest.first_chunk::<3>()) {
-        Some(chunk) => *chunk,
-        None => [at, at + 1, at + 2].map(|at| bytes.get(at).copied().unwrap_or_default()),
-    }
+    rest.iter().position(|&byte| stop(byte)).map_or(bytes.len(), |found| at + found)
 }
 
 /// The eight bytes from `at` as a little-endian number; past the end they are zero.
 #[inline(always)]
 pub(super) fn word(bytes: &[u8], at: usize) -> u64 {
-    match bytes.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
+    let Some(rest) = bytes.get(at..) else { return 0 };
+    match rest.first_chunk::<8>() {
         Some(chunk) => u64::from_le_bytes(*chunk),
-        None => short_word(bytes, at),
+        None => short_word(rest),
+    }
+}
+
+/// The four bytes from `at` as a little-endian number; past the end they are zero.
+#[inline(always)]
+pub(super) fn half_word(bytes: &[u8], at: usize) -> u32 {
+    let Some(rest) = bytes.get(at..) else { return 0 };
+    match rest.first_chunk::<4>() {
+        Some(chunk) => u32::from_le_bytes(*chunk),
+        #[allow(clippy::cast_possible_truncation, reason = "fewer than four bytes are left")]
+        None => short_word(rest) as u32,
     }
 }
 
 #[cold]
-fn short_word(bytes: &[u8], at: usize) -> u64 {
-    let tail = bytes.get(at..).unwrap_or_default();
-    tail.iter().take(8).rev().fold(0, |word, &byte| word << 8 | u64::from(byte))
+fn short_word(rest: &[u8]) -> u64 {
+    rest.iter().take(8).rev().fold(0, |word, &byte| word << 8 | u64::from(byte))
 }
 
 /// A text of up to eight bytes to compare a [`word`] with, letters without regard to case.

@@ -15,25 +15,32 @@ pub(super) enum Start {
     Response { status: u16, reason: Span },
 }
 
-/// Whether the first bytes can begin a SIP message at all.
+/// Where the first word ends, if it can begin a SIP message at all: a method and a space, or `SIP/` (at 0).
 #[inline]
-pub(super) fn plausible(bytes: &[u8]) -> bool {
-    if SIP.begins(scan::word(bytes, 0)) {
-        return true;
+pub(super) fn method_end(bytes: &[u8]) -> Option<usize> {
+    let word = scan::word(bytes, 0);
+    if word == u64::from_le_bytes(*b"REGISTER") && bytes.get(8) == Some(&b' ') {
+        return Some(8);
     }
-    let method_end = scan::run(bytes, 0, TOKEN);
-    method_end > 0 && bytes.get(method_end) == Some(&b' ')
+    if SIP.begins(word) {
+        return Some(0);
+    }
+    let end = scan::run(bytes, 0, TOKEN);
+    if end > 0 && bytes.get(end) == Some(&b' ') { Some(end) } else { None }
 }
 
-/// Reads the line that ends at `end`. `None`: not SIP. The start is told even where the line is malformed, as far as a
+/// Reads the line that ends at `end`, its first word at `method_end`. `None`: not SIP. The start is told even where the line is malformed, as far as a
 /// response or a drop needs it.
 #[inline]
-pub(super) fn read(bytes: &[u8], end: usize) -> Option<(Start, Result<(), Malformed>)> {
-    if SIP.begins(scan::word(bytes, 0)) {
+pub(super) fn read(
+    bytes: &[u8],
+    method_end: usize,
+    end: usize,
+) -> Option<(Start, Result<(), Malformed>)> {
+    const VERSION: Text = Text::new(" sip/2.0");
+    if method_end == 0 {
         return Some(status_line(bytes, end));
     }
-    const VERSION: Text = Text::new(" sip/2.0");
-    let method_end = scan::run(bytes, 0, TOKEN);
     let method = Span::new(0, method_end);
     let uri_start = method_end + 1;
     let version_start = end.saturating_sub(8);

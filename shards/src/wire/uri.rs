@@ -1,13 +1,11 @@
 //! URIs: SIP and SIPS taken apart and checked, others carried as they came. It decodes escapes only to compare or to
 //! copy them out, and never parses what it decoded.
 
-use super::cursor::Cursor;
+use super::cursor::{Cursor, Span};
 use super::malformed::Malformed;
 use super::scan::{self, HOST, SCHEME, Text, URI_HEADERS, URI_PARAMS, USER};
 use super::via;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-
-const REASON: &str = "Bad URI";
 
 /// What a URI begins with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,6 +96,7 @@ pub struct Uri<'m> {
     pub scheme: Scheme<'m>,
     /// The user, escapes as they came.
     pub user: Option<&'m [u8]>,
+    is_user_escaped: bool,
     /// The password, escapes as they came.
     pub password: Option<&'m [u8]>,
     /// The host.
@@ -118,72 +117,88 @@ impl<'m> Uri<'m> {
     ///
     /// # Errors
     /// 400 where it has no scheme, holds white space or controls, or is a SIP URI that breaks the grammar.
+    #[inline]
     pub fn parse(raw: &'m [u8]) -> Result<Self, Malformed> {
+        Uri::read(Cursor { bytes: raw, at: 0, end: raw.len(), reason: "Bad URI" })
+    }
+
+    /// Takes a URI apart that fills a cursor.
+    pub(super) fn read(mut cursor: Cursor<'m>) -> Result<Self, Malformed> {
         const SIP: Text = Text::new("sip:");
         const SIPS: Text = Text::new("sips:");
         const TEL: Text = Text::new("tel:");
-        let word = scan::word(raw, 0);
+        let start = cursor.at;
+        let word = scan::word(cursor.bytes, start);
         let mut uri = Uri {
-            raw,
+            raw: &cursor.value()[start..],
             scheme: Scheme::Sip,
             user: None,
+            is_user_escaped: false,
             password: None,
             host: Host::default(),
             port: None,
             params: &[],
             headers: &[],
         };
-        if SIP.begins(word) {
-            return uri.hierarchical(4).map(|()| uri);
+        if SIP.begins(word) && cursor.end - start > 4 {
+            cursor.at += 4;
+            uri.hierarchical(&mut cursor)?;
+            return Ok(uri);
         }
-        if SIPS.begins(word) {
+        if SIPS.begins(word) && cursor.end - start > 5 {
             uri.scheme = Scheme::Sips;
-            return uri.hierarchical(5).map(|()| uri);
+            cursor.at += 5;
+            uri.hierarchical(&mut cursor)?;
+            return Ok(uri);
         }
-        let colon = scan::run(raw, 0, SCHEME);
-        let named = raw.first().is_some_and(u8::is_ascii_alphabetic);
-        if !named || raw.get(colon) != Some(&b':') || raw.len() == colon + 1 {
-            return Err(Malformed::bad(REASON, 0));
+        let colon = scan::run(uri.raw, 0, SCHEME);
+        let named = uri.raw.first().is_some_and(u8::is_ascii_alphabetic);
+        if !named || uri.raw.get(colon) != Some(&b':') || uri.raw.len() == colon + 1 {
+            return Err(cursor.fail());
         }
-        let end = scan::uri_end(raw, colon);
-        if end != raw.len() {
-            return Err(Malformed::bad(REASON, end));
+        let end = scan::uri_end(uri.raw, colon);
+        if end != uri.raw.len() {
+            cursor.at += end;
+            return Err(cursor.fail());
         }
-        uri.scheme = if TEL.begins(word) { Scheme::Tel } else { Scheme::Other(&raw[..colon]) };
+        uri.scheme = if TEL.begins(word) { Scheme::Tel } else { Scheme::Other(&uri.raw[..colon]) };
         Ok(uri)
     }
 
     /// RFC 3261 25.1: `SIP-URI = "sip:" [ userinfo ] hostport uri-parameters [ headers ]`
     #[inline]
-    fn hierarchical(&mut self, scheme_end: usize) -> Result<(), Malformed> {
-        let raw = self.raw;
-        let mut cursor = Cursor { bytes: raw, at: scheme_end, end: raw.len(), reason: REASON };
-        // No '@' may stand behind the one that ends the userinfo, so the first one is it.
-        let at_sign = scan::at_sign(raw, scheme_end);
-        if at_sign < raw.len() {
-            self.userinfo(&mut cursor, at_sign)?;
+    fn hierarchical(&mut self, cursor: &mut Cursor<'m>) -> Result<(), Malformed> {
+        let start = cursor.at;
+        let mut host = cursor.run(HOST);
+        match cursor.byte() {
+            Some(b'@') if !host.is_empty() => {
+                self.user = Some(host.of(cursor.bytes));
+                cursor.at += 1;
+                host = take_host(cursor)?;
+            }
+            None if !host.is_empty() => {}
+            Some(_) | None => {
+                cursor.at = start;
+                // No '@' may stand behind the one that ends the userinfo, so the first one is it.
+                let at_sign = scan::at_sign(cursor.value(), start);
+                if at_sign < cursor.end {
+                    self.userinfo(cursor, at_sign)?;
+                }
+                host = take_host(cursor)?;
+            }
         }
-        let host_start = cursor.at;
-        if cursor.byte() == Some(b'[') {
-            via::ipv6_reference(&mut cursor)?;
-        } else {
-            cursor.at = scan::run(raw, host_start, HOST);
-        }
-        if cursor.at == host_start {
-            return Err(cursor.fail());
-        }
-        self.host = Host::new(&raw[host_start..cursor.at]);
+        self.host = Host::new(host.of(cursor.bytes));
         if cursor.byte() == Some(b':') {
             cursor.at += 1;
-            self.port = Some(via::port(&mut cursor).ok_or_else(|| cursor.fail())?);
+            self.port = Some(via::port(cursor).ok_or_else(|| cursor.fail())?);
         }
         if cursor.byte() == Some(b';') {
             cursor.at += 1;
-            self.params = escaped_run(&mut cursor, URI_PARAMS)?;
+            self.params = escaped_run(cursor, URI_PARAMS)?;
         }
         if cursor.byte() == Some(b'?') {
             cursor.at += 1;
-            self.headers = escaped_run(&mut cursor, URI_HEADERS)?;
+            self.headers = escaped_run(cursor, URI_HEADERS)?;
         }
         if cursor.is_done() { Ok(()) } else { Err(cursor.fail()) }
     }
@@ -196,6 +211,7 @@ impl<'m> Uri<'m> {
             return Err(cursor.fail());
         }
         self.user = Some(user);
+        self.is_user_escaped = user.contains(&b'%');
         if cursor.byte() == Some(b':') {
             cursor.at += 1;
             self.password = Some(escaped_run(cursor, USER)?);
@@ -228,7 +244,7 @@ impl<'m> Uri<'m> {
     #[must_use]
     pub fn write_user(&self, buffer: &mut [u8]) -> Option<usize> {
         let user = self.user.unwrap_or_default();
-        if !user.contains(&b'%') {
+        if !self.is_user_escaped {
             buffer.get_mut(..user.len())?.copy_from_slice(user);
             return Some(user.len());
         }
@@ -323,16 +339,26 @@ fn too_many(list: &[u8], separator: u8) -> bool {
     pairs(list, separator).nth(Uri::COMPARED_MAX).is_some()
 }
 
+/// Takes `hostname / IPv4address / IPv6reference`.
+#[inline]
+fn take_host(cursor: &mut Cursor<'_>) -> Result<Span, Malformed> {
+    if cursor.byte() == Some(b'[') {
+        return via::ipv6_reference(cursor);
+    }
+    let host = cursor.run(HOST);
+    if host.is_empty() { Err(cursor.fail()) } else { Ok(host) }
+}
+
 /// Takes a run in which every `%` begins an escape.
 #[inline]
 fn escaped_run<'m>(cursor: &mut Cursor<'m>, class: u8) -> Result<&'m [u8], Malformed> {
     let start = cursor.at;
     loop {
-        cursor.at = scan::run(cursor.bytes, cursor.at, class);
+        cursor.run(class);
         if cursor.byte() != Some(b'%') {
             return Ok(&cursor.bytes[start..cursor.at]);
         }
-        match cursor.bytes[cursor.at + 1..] {
+        match cursor.value()[cursor.at + 1..] {
             [high, low, ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
                 cursor.at += 3;
             }

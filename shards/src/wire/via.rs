@@ -165,16 +165,7 @@ pub(super) fn ipv6_reference(cursor: &mut Cursor<'_>) -> Result<Span, Malformed>
 /// `1*DIGIT` up to 65,535.
 #[inline]
 pub(super) fn port(cursor: &mut Cursor<'_>) -> Option<u16> {
-    let start = cursor.at;
-    let mut port = 0u32;
-    while let Some(digit @ b'0'..=b'9') = cursor.byte() {
-        port = port * 10 + u32::from(digit - b'0');
-        if port > 65_535 {
-            return None;
-        }
-        cursor.at += 1;
-    }
-    if cursor.at == start { None } else { u16::try_from(port).ok() }
+    cursor.digits().and_then(|port| u16::try_from(port).ok())
 }
 
 #[inline]
@@ -184,8 +175,25 @@ fn params(cursor: &mut Cursor<'_>, via: &mut ViaSpans) -> Result<(), Malformed> 
     const RPORT: Text = Text::new("rport");
     const MADDR: Text = Text::new("maddr");
     const TTL: Text = Text::new("ttl");
+    const BRANCH_IS: Text = Text::new("branch=");
     let mut params_start = None;
-    while let Some(param) = cursor.param()? {
+    loop {
+        // What nearly every phone sends, without looking at names twice.
+        let start = cursor.at;
+        if via.branch.is_none()
+            && let Some(branch) = cursor.plain_param(BRANCH_IS, 7)
+        {
+            params_start.get_or_insert(start);
+            via.branch = Some(branch);
+            continue;
+        }
+        if via.rport_param.is_none() && takes_plain_rport(cursor) {
+            params_start.get_or_insert(start);
+            via.rport = Rport::Asked;
+            via.rport_param = Some(Span::new(start, cursor.at));
+            continue;
+        }
+        let Some(param) = cursor.param()? else { break };
         params_start.get_or_insert(param.start);
         let word = scan::word(cursor.bytes, usize::from(param.name.start));
         let value = param.value;
@@ -234,4 +242,17 @@ fn params(cursor: &mut Cursor<'_>, via: &mut ViaSpans) -> Result<(), Malformed> 
     }
     via.params = Span::new(params_start.unwrap_or(cursor.at), cursor.at);
     Ok(())
+}
+
+/// Takes `;rport` where another parameter or the end of the line follows.
+#[inline(always)]
+fn takes_plain_rport(cursor: &mut Cursor<'_>) -> bool {
+    const RPORT: Text = Text::new(";rport");
+    let word = scan::word(cursor.bytes, cursor.at);
+    let [.., behind, _] = word.to_le_bytes();
+    let is_plain = RPORT.begins(word) && (behind == b';' || behind == b'\r');
+    if is_plain {
+        cursor.at += 6;
+    }
+    is_plain
 }

@@ -186,14 +186,14 @@ fn malformed_requests_are_answered_from_what_was_found() {
     let (response, _) = respond(text, 400, "Bad", "192.0.2.1:9").unwrap();
     assert_eq!(
         response,
-        "SIP/2.0 400 Bad\r\nCSeq: 1 INVITE\r\nVia: SIP/2.0/UDP h;received=192.0.2.1\r\nMin-Expires: 60\r\nContent-Length: 0\r\n\r\n"
+        "SIP/2.0 400 Bad\r\nVia: SIP/2.0/UDP h;received=192.0.2.1\r\nCSeq: 1 INVITE\r\nMin-Expires: 60\r\nContent-Length: 0\r\n\r\n"
     );
     // Of what stands there twice, once; Vias all.
     let text = b"INVITE sip:x SIP/2.0\r\nv: SIP/2.0/UDP h\r\nCSeq: 1 INVITE\r\nt: a:b\r\nTo: c:d\r\nf: e:f\r\nv: SIP/2.0/UDP i\r\nf: g:h\r\n\r\n";
     let (response, _) = respond(text, 400, "Bad", "192.0.2.1:9").unwrap();
     assert_eq!(
         response,
-        "SIP/2.0 400 Bad\r\nv: SIP/2.0/UDP h;received=192.0.2.1\r\nCSeq: 1 INVITE\r\nt: a:b;tag=srv\r\nf: e:f\r\nv: SIP/2.0/UDP i\r\nMin-Expires: 60\r\nContent-Length: 0\r\n\r\n"
+        "SIP/2.0 400 Bad\r\nv: SIP/2.0/UDP h;received=192.0.2.1\r\nv: SIP/2.0/UDP i\r\nf: e:f\r\nt: a:b;tag=srv\r\nCSeq: 1 INVITE\r\nMin-Expires: 60\r\nContent-Length: 0\r\n\r\n"
     );
     assert_eq!(
         respond(b"INVITE sip:x SIP/2.0\r\nTo: a:b\r\n\r\n", 400, "Bad", "192.0.2.1:9"),
