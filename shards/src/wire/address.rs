@@ -120,6 +120,14 @@ fn name_and_uri(cursor: &mut Cursor<'_>, spans: &mut AddressSpans) -> Result<(),
             let mark = scan::address_mark(cursor.value(), start);
             match if mark < cursor.end { cursor.bytes[mark] } else { b';' } {
                 b'<' => {
+                    // RFC 3261 25.1: display-name = *(token LWS) / quoted-string. Other bytes are common in the field, but
+                    // a colon would let another reader find an addr-spec where this one finds a name.
+                    if let Some(colon) =
+                        cursor.bytes[start..mark].iter().position(|&byte| byte == b':')
+                    {
+                        cursor.at = start + colon;
+                        return Err(cursor.fail());
+                    }
                     let mut end = mark;
                     while end > start && cursor.bytes[end - 1] <= b' ' {
                         end -= 1;

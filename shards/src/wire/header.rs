@@ -61,6 +61,7 @@ macro_rules! headers {
     (@any) => { 0 };
 }
 
+// Those up to Content-Length are the essential ones.
 headers! {
     /// RFC 3261 20.42.
     Via any "Via" | b'v',

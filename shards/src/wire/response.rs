@@ -18,8 +18,8 @@ pub struct Response<'a> {
 
 impl<'a> Response<'a> {
     /// Writes the status line and what is copied from the request behind `index`, which may be malformed: Via, From, To,
-    /// Call-ID and `CSeq` as far as they were found. `tag` goes into the To unless that has one or the
-    /// status is 100. `None`: there is no Via, so nobody could tell whose response it is.
+    /// Call-ID and `CSeq` as far as they were found. `tag` goes into the To unless that has one or the status is 100.
+    /// `None`: there is no Via, so nobody could tell whose response it is.
     #[must_use]
     pub fn start(
         mut reply: Reply<'a>,

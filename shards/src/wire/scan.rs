@@ -174,15 +174,14 @@ fn find(
     stops: impl Fn(u8x16) -> u32,
     stop: impl Fn(u8) -> bool,
 ) -> usize {
-    let Some(mut rest) = bytes.get(at..) else { return bytes.len() };
-    while let Some((chunk, behind)) = rest.split_first_chunk::<16>() {
-        let mask = stops(u8x16::new(*chunk));
+    while let Some(chunk) = load(bytes, at) {
+        let mask = stops(chunk);
         if mask != 0 {
             return at + mask.trailing_zeros() as usize;
         }
         at += 16;
-        rest = behind;
     }
+    let rest = bytes.get(at..).unwrap_or_default();
     if rest.is_empty() {
         return bytes.len();
     }
@@ -194,30 +193,41 @@ fn find(
     rest.iter().position(|&byte| stop(byte)).map_or(bytes.len(), |found| at + found)
 }
 
+#[inline(always)]
+fn load(bytes: &[u8], at: usize) -> Option<u8x16> {
+    let at = at & OFFSETS;
+    bytes.get(at..at + 16)?.first_chunk().map(|chunk: &[u8; 16]| u8x16::new(*chunk))
+}
+
 /// The eight bytes from `at` as a little-endian number; past the end they are zero.
 #[inline(always)]
 pub(super) fn word(bytes: &[u8], at: usize) -> u64 {
-    let Some(rest) = bytes.get(at..) else { return 0 };
-    match rest.first_chunk::<8>() {
+    let at = at & OFFSETS;
+    match bytes.get(at..at + 8).and_then(|chunk| chunk.first_chunk::<8>()) {
         Some(chunk) => u64::from_le_bytes(*chunk),
-        None => short_word(rest),
+        None => short_word(bytes, at),
     }
 }
 
 /// The four bytes from `at` as a little-endian number; past the end they are zero.
 #[inline(always)]
 pub(super) fn half_word(bytes: &[u8], at: usize) -> u32 {
-    let Some(rest) = bytes.get(at..) else { return 0 };
-    match rest.first_chunk::<4>() {
+    let at = at & OFFSETS;
+    match bytes.get(at..at + 4).and_then(|chunk| chunk.first_chunk::<4>()) {
         Some(chunk) => u32::from_le_bytes(*chunk),
         #[allow(clippy::cast_possible_truncation, reason = "fewer than four bytes are left")]
-        None => short_word(rest) as u32,
+        None => short_word(bytes, at) as u32,
     }
 }
 
+/// Offsets into a message are far below this, so masking changes none; it tells the compiler that `at + 8` does not
+/// overflow, which leaves one comparison of the two that a load would cost.
+const OFFSETS: usize = 0xFFFF_FFFF;
+
 #[cold]
-fn short_word(rest: &[u8]) -> u64 {
-    rest.iter().take(8).rev().fold(0, |word, &byte| word << 8 | u64::from(byte))
+fn short_word(bytes: &[u8], at: usize) -> u64 {
+    let rest = bytes.get(at..).unwrap_or_default();
+    rest.iter().take(8).take(8).rev().fold(0, |word, &byte| word << 8 | u64::from(byte))
 }
 
 /// A text of up to eight bytes to compare a [`word`] with, letters without regard to case.

@@ -250,7 +250,7 @@ fn takes_plain_rport(cursor: &mut Cursor<'_>) -> bool {
     const RPORT: Text = Text::new(";rport");
     let word = scan::word(cursor.bytes, cursor.at);
     let [.., behind, _] = word.to_le_bytes();
-    let is_plain = RPORT.begins(word) && (behind == b';' || behind == b'\r');
+    let is_plain = RPORT.begins(word) && (behind == b';' || cursor.at + 6 == cursor.end);
     if is_plain {
         cursor.at += 6;
     }
