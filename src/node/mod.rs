@@ -182,10 +182,13 @@ where
         let thread = std::thread::Builder::new().name(format!("core-{}", id.0)).spawn({
             let phase = phase.clone();
             move || {
+                // Where making the handler panics, nobody has to wait for this core.
+                let watch = Unstarted(&phase, id);
                 let worker = move || Worker::new(parts, make(id, &listeners));
                 if let Err(reason) = start.run(worker) {
                     phase.failed(format!("core {} can't start: {reason}", id.0));
                 }
+                drop(watch);
             }
         });
         match thread {
@@ -215,6 +218,17 @@ where
     })
 }
 
+/// Tells the others that a core panicked, for as long as they wait for it.
+struct Unstarted<'a>(&'a Phase, CoreId);
+
+impl Drop for Unstarted<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.failed(format!("core {} panicked", self.1.0));
+        }
+    }
+}
+
 /// What a worker's thread needs before its worker exists.
 struct Start {
     backend: Backend,
@@ -236,7 +250,15 @@ impl Start {
             }
             other => other,
         };
-        executor.and_then(|executor| executor.run(worker)).map_err(|error| error.to_string())
+        executor.and_then(|executor| executor.run(worker)).map_err(|error| {
+            if sys::is_out_of_descriptors(&error) {
+                format!(
+                    "{error}: raise RLIMIT_NOFILE (LimitNOFILE= in the unit, ulimit -n in a shell)"
+                )
+            } else {
+                error.to_string()
+            }
+        })
     }
 }
 

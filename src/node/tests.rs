@@ -347,6 +347,18 @@ fn a_core_without_traffic_shows_its_heartbeat() {
 }
 
 #[test]
+fn a_core_that_panics_at_its_start_keeps_the_others_from_serving() {
+    for io in BACKENDS {
+        let plan = plan(io, &[anywhere(true), anywhere(true)], &["127.0.0.1:0"]);
+        let refused = start(&plan, |core, _| {
+            assert_eq!(core, CoreId(0), "the panic that this test is about");
+            Echo::new(5)
+        });
+        assert_eq!(refused.unwrap_err(), "core 1 panicked");
+    }
+}
+
+#[test]
 fn an_address_that_is_taken_or_not_there_is_one_clear_sentence() {
     let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
     let addr = taken.local_addr().unwrap().to_string();

@@ -27,6 +27,12 @@ pub fn adopt<T: FromRawFd>(fd: BorrowedFd<'_>) -> io::Result<T> {
     Ok(unsafe { T::from_raw_fd(owned.into_raw_fd()) })
 }
 
+/// Whether an error says that this process has as many descriptors as it may.
+#[must_use]
+pub fn is_out_of_descriptors(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EMFILE)
+}
+
 /// A system call's result: -1 means that errno says why.
 fn check(result: libc::c_int) -> io::Result<libc::c_int> {
     if result == -1 { Err(io::Error::last_os_error()) } else { Ok(result) }
