@@ -2,8 +2,9 @@
 //! fixed: the oldest records make room for new ones, and it never refuses a new one for the sake of an old.
 //!
 //! The responses lie in a circular log. An index of 64-byte buckets leads to them, eight entries of 16 bits of the
-//! fingerprint and 48 bits of the position in the log: looking up what is absent reads one cache line. An entry whose record
-//! was overwritten needs no removal, since its position tells; the whole fingerprint is compared in the record.
+//! fingerprint and 48 bits of the position in the log: looking up what is absent reads one cache line. A bucket is a queue, the
+//! newest entry first: a new one pushes the oldest out, and an entry whose record was overwritten needs no removal, since
+//! its position tells. The whole fingerprint is compared in the record.
 
 pub use super::log::Answer;
 
@@ -13,9 +14,9 @@ use crate::io::{Instant, Transport};
 use alloc::vec;
 use alloc::vec::Vec;
 
-const POSITION_BITS: u32 = 48;
-const POSITION_MASK: u64 = (1 << POSITION_BITS) - 1;
+const POSITION_MASK: u64 = (1 << 48) - 1;
 const ENTRIES: usize = 8;
+const TAG_BITS: usize = 16;
 /// One sixteenth of the memory is index. With records of 400 bytes a bucket then has 2.4 of them on average, and one
 /// record in six hundred finds its bucket full.
 const INDEX_SHARE: usize = 16;
@@ -39,10 +40,17 @@ pub struct Metrics {
     pub oversized: u64,
 }
 
-/// Entries with the upper bits of a fingerprint above a position; unused ones are zero.
+/// Eight entries, the newest in the lowest lane; those that were never used are zero.
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
-struct Bucket([u64; ENTRIES]);
+struct Bucket {
+    /// Eight tags of 16 bits.
+    tags: u128,
+    /// The upper 16 bits of each position.
+    high: u128,
+    /// The lower 32 bits of each position.
+    low: [u32; ENTRIES],
+}
 
 impl Completed {
     /// A table of `bytes`, index and log together.
@@ -58,7 +66,7 @@ impl Completed {
         );
         let log = bytes.saturating_sub(buckets * size_of::<Bucket>());
         Completed {
-            buckets: vec![Bucket([0; ENTRIES]); buckets],
+            buckets: vec![Bucket { tags: 0, high: 0, low: [0; ENTRIES] }; buckets],
             log: Log::new(log),
             metrics: Metrics::default(),
         }
@@ -69,16 +77,12 @@ impl Completed {
     #[inline]
     #[must_use]
     pub fn find(&self, now: Instant, fingerprint: Fingerprint) -> Option<Answer<'_>> {
-        let tag = tag(fingerprint);
-        for &entry in &self.buckets[self.bucket(fingerprint)].0 {
-            if entry >> POSITION_BITS == tag
-                && let Some(offset) = self.record(entry)
-                && self.log.is(offset, fingerprint)
-            {
-                return (self.log.until(offset) > now).then(|| self.log.answer(offset));
-            }
+        let bucket = self.bucket(fingerprint);
+        // Nearly every request is new: that is settled here, and the rest is a call.
+        if self.buckets[bucket].candidates(tag(fingerprint)) == 0 {
+            return None;
         }
-        None
+        self.find_in(bucket, now, fingerprint)
     }
 
     /// Keeps an answer for Timer J, in place of what was kept under the same fingerprint before. False where it is too large.
@@ -90,19 +94,20 @@ impl Completed {
         };
         self.metrics.evicted += self.log.make_room(bytes, now);
         let bucket = self.bucket(fingerprint);
-        let place = self.place(bucket, fingerprint);
-        if let Some(offset) = self.record(self.buckets[bucket].0[place]) {
+        if let Some(offset) = self.found(bucket, fingerprint) {
             // The same transaction answered anew loses nothing.
-            let living = self.log.until(offset) > now && !self.log.is(offset, fingerprint);
-            self.metrics.evicted += u64::from(living);
             self.log.end(offset);
         }
-        self.buckets[bucket].0[place] = entry(fingerprint, self.log.head());
+        if let Some(offset) = self.record(self.buckets[bucket].position(ENTRIES - 1)) {
+            self.metrics.evicted += u64::from(self.log.until(offset) > now);
+            self.log.end(offset);
+        }
+        self.buckets[bucket].push(tag(fingerprint), self.log.head());
         // RFC 3261 17.2.2: Timer J is 64*T1 over unreliable transports.
         let until = match answer.to.transport {
             Transport::Udp => now.plus(TIMER_J),
         };
-        self.log.push(fingerprint, until, answer);
+        self.log.push(bytes, fingerprint, until, answer);
         self.metrics.stored += 1;
         true
     }
@@ -123,48 +128,54 @@ impl Completed {
             self.log.records().filter(|&(_, offset)| self.log.until(offset) > Instant::START)
         {
             let fingerprint = self.log.fingerprint(offset);
-            let entry = entry(fingerprint, position);
-            let entries = self.buckets[self.bucket(fingerprint)].0.iter();
+            let bucket = &self.buckets[self.bucket(fingerprint)];
+            let leads = |&place: &usize| {
+                bucket.tag(place) == tag(fingerprint)
+                    && bucket.position(place) == position & POSITION_MASK
+            };
             assert_eq!(
-                entries.filter(|&&other| other == entry).count(),
+                (0..ENTRIES).filter(leads).count(),
                 1,
                 "a record that the index does not lead to"
             );
         }
     }
 
-    /// Which entry of a bucket a fingerprint gets: its own where it has one, else the oldest. An entry whose record was
-    /// overwritten is older than any other.
-    #[inline]
-    fn place(&self, bucket: usize, fingerprint: Fingerprint) -> usize {
-        let tag = tag(fingerprint);
-        let (mut oldest, mut oldest_age) = (0, 0);
-        for (place, &entry) in self.buckets[bucket].0.iter().enumerate() {
-            if entry >> POSITION_BITS == tag
-                && self.record(entry).is_some_and(|offset| self.log.is(offset, fingerprint))
-            {
-                return place;
-            }
-            let age = self.age(entry);
-            if age > oldest_age {
-                (oldest, oldest_age) = (place, age);
-            }
-        }
-        oldest
+    #[inline(never)]
+    fn find_in(&self, bucket: usize, now: Instant, fingerprint: Fingerprint) -> Option<Answer<'_>> {
+        let offset = self.found(bucket, fingerprint)?;
+        (self.log.until(offset) > now).then(|| self.log.answer(offset))
     }
 
-    /// The offset of the record that an entry leads to, unless it was overwritten.
+    /// The offset of a fingerprint's latest record, from its bucket.
     #[inline]
-    fn record(&self, entry: u64) -> Option<usize> {
-        let age = self.age(entry);
+    fn found(&self, bucket: usize, fingerprint: Fingerprint) -> Option<usize> {
+        let bucket = &self.buckets[bucket];
+        let mut candidates = bucket.candidates(tag(fingerprint));
+        while candidates != 0 {
+            let place = candidates.trailing_zeros() as usize / TAG_BITS;
+            candidates &= candidates - 1;
+            if let Some(offset) = self.record(bucket.position(place))
+                && self.log.is(offset, fingerprint)
+            {
+                return Some(offset);
+            }
+        }
+        None
+    }
+
+    /// The offset of the record at a position, unless it was overwritten.
+    #[inline]
+    fn record(&self, position: u64) -> Option<usize> {
+        let age = self.age(position);
         (age <= self.log.span()).then(|| self.log.offset(age))
     }
 
-    /// How far an entry's position lies before the head, in units, from 1 on. After 2^48 units a position looks young
+    /// How far a position of 48 bits lies before the head, in units, from 1 on. After 2^48 units a position looks young
     /// again; the fingerprint in the log then tells.
     #[inline]
-    fn age(&self, entry: u64) -> u64 {
-        (self.log.head().wrapping_sub(entry).wrapping_sub(1) & POSITION_MASK) + 1
+    fn age(&self, position: u64) -> u64 {
+        (self.log.head().wrapping_sub(position).wrapping_sub(1) & POSITION_MASK) + 1
     }
 
     #[inline]
@@ -174,15 +185,51 @@ impl Completed {
     }
 }
 
+impl Bucket {
+    /// A bit in the lane of each entry that may have a tag: of all that have it, and rarely of another above one that has.
+    #[inline]
+    fn candidates(&self, tag: u16) -> u128 {
+        const ONES: u128 = u128::MAX / 0xffff;
+        const TOPS: u128 = ONES << (TAG_BITS - 1);
+        let differing = self.tags ^ (ONES * u128::from(tag));
+        differing.wrapping_sub(ONES) & !differing & TOPS
+    }
+
+    #[inline]
+    fn position(&self, place: usize) -> u64 {
+        let high = u64::from(lane(self.high, place));
+        high << 32 | u64::from(self.low[place])
+    }
+
+    fn tag(&self, place: usize) -> u16 {
+        lane(self.tags, place)
+    }
+
+    /// Puts an entry first; the oldest is gone.
+    #[inline]
+    #[allow(
+        clippy::cast_possible_truncation,
+        reason = "a position is kept modulo 2^48, in two parts"
+    )]
+    fn push(&mut self, tag: u16, position: u64) {
+        self.tags = self.tags << TAG_BITS | u128::from(tag);
+        self.high = self.high << TAG_BITS | u128::from((position >> 32) as u16);
+        self.low.copy_within(..ENTRIES - 1, 1);
+        self.low[0] = position as u32;
+    }
+}
+
 #[inline]
-fn entry(fingerprint: Fingerprint, position: u64) -> u64 {
-    tag(fingerprint) << POSITION_BITS | position & POSITION_MASK
+#[allow(clippy::cast_possible_truncation, reason = "a lane of 16 bits")]
+fn lane(lanes: u128, place: usize) -> u16 {
+    (lanes >> (TAG_BITS * place)) as u16
 }
 
 /// Never zero, so that an unused entry is never tried.
 #[inline]
-fn tag(fingerprint: Fingerprint) -> u64 {
-    (fingerprint.0[1] >> POSITION_BITS).max(1)
+#[allow(clippy::cast_possible_truncation, reason = "16 bits of 64")]
+fn tag(fingerprint: Fingerprint) -> u16 {
+    ((fingerprint.0[1] >> 48) as u16).max(1)
 }
 
 #[cfg(test)]

@@ -121,36 +121,48 @@ impl Log {
         living
     }
 
-    /// Writes a record of the size that [`make_room`](Self::make_room) was asked for.
+    /// Writes a record of `bytes`, for which [`make_room`](Self::make_room) was called.
     #[inline]
     #[allow(clippy::cast_possible_truncation, reason = "record_bytes refuses longer responses")]
-    pub(super) fn push(&mut self, fingerprint: Fingerprint, until: Instant, answer: &Answer<'_>) {
+    pub(super) fn push(
+        &mut self,
+        bytes: usize,
+        fingerprint: Fingerprint,
+        until: Instant,
+        answer: &Answer<'_>,
+    ) {
         let families = families(answer);
-        let header = header_bytes(families);
-        let length = answer.response.len();
-        let bytes = (header + length).next_multiple_of(UNIT_BYTES);
-        let record = &mut self.bytes[self.head_offset..self.head_offset + bytes];
-        put(record, FINGERPRINT, fingerprint.0[0].to_ne_bytes());
-        put(record, FINGERPRINT + 8, fingerprint.0[1].to_ne_bytes());
-        put(record, UNTIL, until.as_nanos().to_ne_bytes());
-        put(record, RESPONSE_LENGTH, (length as u16).to_ne_bytes());
-        put(record, FAMILIES, [families]);
-        put(record, TRANSPORT, [transport_code(answer.to.transport)]);
-        put(record, LISTENER, answer.from.listener.0.to_ne_bytes());
-        put(record, PEER_PORT, answer.to.addr.port().to_ne_bytes());
+        let mut header = [0; WIDE_HEADER_BYTES];
+        put(&mut header, FINGERPRINT, fingerprint.0[0].to_ne_bytes());
+        put(&mut header, FINGERPRINT + 8, fingerprint.0[1].to_ne_bytes());
+        put(&mut header, UNTIL, until.as_nanos().to_ne_bytes());
+        put(&mut header, RESPONSE_LENGTH, (answer.response.len() as u16).to_ne_bytes());
+        put(&mut header, FAMILIES, [families]);
+        put(&mut header, TRANSPORT, [transport_code(answer.to.transport)]);
+        put(&mut header, LISTENER, answer.from.listener.0.to_ne_bytes());
+        put(&mut header, PEER_PORT, answer.to.addr.port().to_ne_bytes());
         match answer.to.addr {
-            SocketAddr::V4(addr) => put(record, PEER_IP, addr.ip().octets()),
+            SocketAddr::V4(addr) => put(&mut header, PEER_IP, addr.ip().octets()),
             SocketAddr::V6(addr) => {
-                put(record, PEER_IP, addr.ip().octets());
-                put(record, FLOWINFO, addr.flowinfo().to_ne_bytes());
-                put(record, SCOPE_ID, addr.scope_id().to_ne_bytes());
+                put(&mut header, PEER_IP, addr.ip().octets());
+                put(&mut header, FLOWINFO, addr.flowinfo().to_ne_bytes());
+                put(&mut header, SCOPE_ID, addr.scope_id().to_ne_bytes());
             }
         }
         match answer.from.ip {
-            IpAddr::V4(ip) => put(record, local_ip(families), ip.octets()),
-            IpAddr::V6(ip) => put(record, local_ip(families), ip.octets()),
+            IpAddr::V4(ip) if families == 0 => put(&mut header, NARROW_LOCAL_IP, ip.octets()),
+            IpAddr::V4(ip) => put(&mut header, WIDE_LOCAL_IP, ip.octets()),
+            IpAddr::V6(ip) => put(&mut header, WIDE_LOCAL_IP, ip.octets()),
         }
-        record[header..header + length].copy_from_slice(answer.response);
+        let record = &mut self.bytes[self.head_offset..self.head_offset + bytes];
+        let body = if families == 0 {
+            record[..NARROW_HEADER_BYTES].copy_from_slice(&header[..NARROW_HEADER_BYTES]);
+            &mut record[NARROW_HEADER_BYTES..]
+        } else {
+            record[..WIDE_HEADER_BYTES].copy_from_slice(&header);
+            &mut record[WIDE_HEADER_BYTES..]
+        };
+        body[..answer.response.len()].copy_from_slice(answer.response);
         self.head += units(bytes);
         self.head_offset = self.after(self.head_offset, bytes);
     }
