@@ -1,5 +1,7 @@
-//! The speed of Seawall: what is shared by the commands that measure it next to other servers.
+//! The speed of Seawall: gates on what a message may cost, and what is shared by the commands that measure it next to other
+//! servers.
 
+pub mod gate;
 pub mod process;
 pub mod rows;
 pub mod servers;
