@@ -1,13 +1,14 @@
 //! The gates on instruction counts: what one message, and each operation on a core's memory, may cost.
 
 mod completed;
+mod shard;
 mod store;
 
 use perf::gate::{self, Gate};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let gates: Vec<Gate> = [store::GATES, completed::GATES].concat();
+    let gates: Vec<Gate> = [shard::GATES, store::GATES, completed::GATES].concat();
     gate::main(&gates)
 }
 
