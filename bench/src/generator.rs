@@ -5,6 +5,7 @@ use std::io;
 use std::net::SocketAddrV4;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use crate::flood::{Flood, Flooded, Flooding};
 use crate::plan::Plan;
 use crate::population::{Population, mix};
 use crate::report::Report;
@@ -75,6 +76,18 @@ impl Generator {
         let outcome = run.finish(window);
         self.next_cseq = outcome.cseq_last + 1;
         Ok(Report::new(plan, self.target, &self.population, outcome))
+    }
+
+    /// Sends what `flood` says whatever comes back, on the calling thread.
+    pub fn flood(&mut self, flood: &Flood) -> io::Result<Flooded> {
+        let template = flood.payload.template(&self.domain, fresh_run_id());
+        for port in &mut self.ports {
+            port.outgoing.prefill(template.text());
+        }
+        let mut sending = Flooding::new(flood, &self.population, template, self.next_cseq);
+        let flooded = sending.carry_out(&mut self.ports, &mut self.receive, self.target.port())?;
+        self.next_cseq = sending.cseq_last() + 1;
+        Ok(flooded)
     }
 }
 

@@ -7,8 +7,8 @@
 
 pub mod echo;
 mod flight;
+mod flood;
 mod generator;
-mod in_turn;
 mod pace;
 mod plan;
 mod population;
@@ -20,6 +20,7 @@ mod sys;
 mod template;
 pub mod watch;
 
+pub use flood::{Flood, Flooded, Payload};
 pub use generator::Generator;
 pub use pace::Pace;
 pub use plan::{Extent, Plan, Workload};

@@ -15,7 +15,7 @@ pub enum Workload {
     RegisterRefresh,
     /// OPTIONS to the server itself.
     Options,
-    /// A REGISTER to a server that sends every datagram back, or the same bytes for each.
+    /// A REGISTER to a server that sends every datagram back, or its first bytes.
     EchoRegister,
     /// An OPTIONS to such a server.
     EchoOptions,
@@ -99,6 +99,9 @@ pub struct Plan {
     /// Shortest time between two looks at the sockets. Looking less often costs latency, and
     /// saves the server from sharing its cache lines with an idle reader.
     pub round: Duration,
+    /// Whether the generator sleeps between two looks instead of spinning, for servers that need
+    /// its CPU too.
+    pub sleeps: bool,
     /// The server's process, whose CPU time is measured with that of its descendants.
     pub server_pid: Option<u32>,
 }
@@ -115,6 +118,6 @@ impl Plan {
             Extent::For(_) => Duration::from_millis(500),
         };
         let timeout = Duration::from_secs(2);
-        Plan { workload, pace, extent, warm_up, timeout, round, server_pid: None }
+        Plan { workload, pace, extent, warm_up, timeout, round, sleeps: false, server_pid: None }
     }
 }

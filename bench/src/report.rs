@@ -173,7 +173,8 @@ pub struct Report {
     pub server_cpu_us_per_request: Option<f64>,
     /// Share of time in which the generator sent, received or checked.
     pub generator_busy_percent: f64,
-    /// Share of time in which the generator's thread did not run although it wanted to.
+    /// Share of time in which the generator's thread did not run although it wanted to; not known,
+    /// and so 0, where it sleeps by itself.
     pub generator_preempted_percent: f64,
     /// Datagrams that waited when the generator looked, on average.
     pub received_per_round: f64,
@@ -221,8 +222,11 @@ impl Report {
                 .server_cpu_ns
                 .map(|ns| ns as f64 / 1e3 / (window.settled.max(1)) as f64),
             generator_busy_percent: (share(window.busy_ns) * 100.0).min(100.0),
-            generator_preempted_percent: (1.0 - share(window.thread_cpu_ns)).clamp(0.0, 1.0)
-                * 100.0,
+            generator_preempted_percent: if plan.sleeps {
+                0.0
+            } else {
+                (1.0 - share(window.thread_cpu_ns)).clamp(0.0, 1.0) * 100.0
+            },
             received_per_round: window.received as f64 / window.rounds.max(1) as f64,
             send_blocked: window.send_blocked,
             limit: Limit::NotTheGenerator,

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 
 use crate::flight::{Flight, Found, Sent};
-use crate::in_turn::InTurn;
 use crate::plan::{Extent, Plan};
 use crate::population::{CALL_ID_BYTES, Population, Walk};
 use crate::report::{Counts, Window};
@@ -47,7 +46,6 @@ pub(crate) struct Run<'a> {
     cseq_base: u32,
     cseq_last: u32,
     flight: Flight,
-    in_turn: Option<InTurn>,
     counts: Counts,
     latency: Histogram<u64>,
     lateness: Histogram<u64>,
@@ -81,7 +79,6 @@ impl<'a> Run<'a> {
         run_id: u32,
         cseq: u32,
     ) -> Run<'a> {
-        let ports = usize::from(population.ports());
         Run {
             plan,
             population,
@@ -92,7 +89,6 @@ impl<'a> Run<'a> {
             cseq_base: cseq,
             cseq_last: cseq,
             flight: Flight::new(plan.pace.flight_room(plan.timeout)),
-            in_turn: plan.workload.is_echo().then(|| InTurn::new(ports)),
             counts: Counts::default(),
             latency: nanoseconds_histogram(),
             lateness: nanoseconds_histogram(),
@@ -110,6 +106,9 @@ impl<'a> Run<'a> {
         receive: &mut ReceiveBatch,
         server: Option<&Processes>,
     ) -> io::Result<Window> {
+        if self.plan.sleeps {
+            sys::wake_punctually()?;
+        }
         let warm_up_ns = nanoseconds(self.plan.warm_up);
         let timeout_ns = nanoseconds(self.plan.timeout);
         let round_ns = nanoseconds(self.plan.round);
@@ -143,14 +142,22 @@ impl<'a> Run<'a> {
             if received + sent > 0 {
                 load.busy_ns += end_ns - round_start_ns;
             }
-            while self.now_ns() < round_start_ns + round_ns {
-                std::hint::spin_loop();
-            }
+            self.pass_time_until(round_start_ns + round_ns);
         }
         self.read_stragglers(ports, receive)?;
         let end = self.read(&load, ports, server)?;
         let until = until.unwrap_or_else(|| Reading { at_ns: self.last_answer_ns, ..end.clone() });
         Ok(window_between(&from.unwrap_or_default(), &until, end.own_drops))
+    }
+
+    fn pass_time_until(&self, until_ns: u64) {
+        if self.plan.sleeps {
+            std::thread::sleep(Duration::from_nanos(until_ns.saturating_sub(self.now_ns())));
+        } else {
+            while self.now_ns() < until_ns {
+                std::hint::spin_loop();
+            }
+        }
     }
 
     fn receive_all(&mut self, ports: &[Port], receive: &mut ReceiveBatch) -> io::Result<u64> {
@@ -200,7 +207,7 @@ impl<'a> Run<'a> {
             Response::read(datagram.bytes)
         };
         let Some(response) = read else {
-            self.take_in_turn(port_index, now_ns, datagram);
+            self.counts.malformed += 1;
             return;
         };
         let Some(number) = number_of(response.branch, self.run_id) else {
@@ -238,33 +245,10 @@ impl<'a> Run<'a> {
         } else if self.plan.workload.contacts().is_some_and(|n| n != response.contacts) {
             self.counts.wrong_contacts += 1;
         } else {
-            self.succeed(&sent, now_ns);
-        }
-    }
-
-    /// Takes a datagram that does not say what it answers: from an echo it may.
-    fn take_in_turn(&mut self, port_index: usize, now_ns: u64, datagram: &Datagram<'_>) {
-        let place = (port_index, datagram.to);
-        let number = self
-            .in_turn
-            .as_mut()
-            .filter(|_| datagram.from == self.target)
-            .and_then(|t| t.arrive(&self.flight, self.population, place, datagram.bytes));
-        let Some(number) = number else {
-            self.counts.malformed += 1;
-            return;
-        };
-        if let Found::Waiting(sent) = self.flight.find(number) {
-            self.flight.settle(number);
-            self.last_answer_ns = now_ns;
-            self.succeed(&sent, now_ns);
-        }
-    }
-
-    fn succeed(&mut self, sent: &Sent, now_ns: u64) {
-        self.counts.answered += 1;
-        if sent.due_ns >= self.measured_from_ns && sent.due_ns < self.measured_until_ns {
-            self.latency.saturating_record((now_ns - sent.due_ns).max(1));
+            self.counts.answered += 1;
+            if sent.due_ns >= self.measured_from_ns && sent.due_ns < self.measured_until_ns {
+                self.latency.saturating_record((now_ns - sent.due_ns).max(1));
+            }
         }
     }
 
@@ -319,9 +303,6 @@ impl<'a> Run<'a> {
             self.template.patch(port.outgoing.next_slot(), self.population, &request);
             port.outgoing.push(address, self.template.text().len());
             self.flight.depart(Sent { due_ns, ua, cseq });
-            if let Some(in_turn) = &mut self.in_turn {
-                in_turn.depart(&self.flight, port_index, number);
-            }
             self.counts.sent += 1;
             if due_ns >= self.measured_from_ns {
                 self.lateness.saturating_record((now_ns - due_ns).max(1));

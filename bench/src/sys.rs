@@ -380,6 +380,13 @@ pub(crate) fn size_buffers(socket: &UdpSocket, bytes: i32) -> io::Result<()> {
     Ok(())
 }
 
+/// Lets the calling thread's sleeps end within a microsecond, not the usual fifty.
+pub(crate) fn wake_punctually() -> io::Result<()> {
+    // SAFETY: this option takes a number and touches no memory.
+    let outcome = unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1000_u64) };
+    if outcome == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// CPU time of the calling thread in nanoseconds.
 pub(crate) fn thread_cpu_ns() -> u64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };

@@ -87,6 +87,11 @@ impl Template {
         t
     }
 
+    /// A datagram that is the same from everybody.
+    pub(crate) fn constant(bytes: &[u8]) -> Template {
+        Template { text: bytes.to_vec(), places: Vec::new() }
+    }
+
     pub(crate) fn text(&self) -> &[u8] {
         &self.text
     }

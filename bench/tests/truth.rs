@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use bench::{Extent, Generator, Pace, Plan, Population, Report, Workload};
+use bench::{Extent, Flood, Generator, Pace, Payload, Plan, Population, Report, Workload};
 
 /// What the server does with a request.
 #[derive(Clone, Copy, Debug)]
@@ -343,4 +343,29 @@ fn an_unreachable_schedule_is_called_a_bottleneck() {
     let report = generator.run(&plan).unwrap();
     assert!(report.generator_limited(), "{report}");
     assert!(report.reconciled, "{report}");
+}
+
+#[test]
+fn a_flood_counts_what_comes_back() {
+    let flood = |payload| Flood {
+        payload,
+        rate: 2000,
+        time: Duration::from_millis(300),
+        server_pid: std::process::id(),
+    };
+    let server = Server::start(|_| Act::Answer);
+    let mut flooding = generator(&server, 100);
+    let flooded = flooding.flood(&flood(Payload::Register)).unwrap();
+    let seen = server.finish();
+    assert!(flooded.sent > 0 && flooded.answered > 0 && flooded.other == 0, "{flooded:?}");
+    assert!(flooded.answered <= seen.datagrams_sent, "{flooded:?}");
+    assert!(flooded.server_cpu_ns > 0, "{flooded:?}");
+
+    let echo = bench::echo::Echo::start(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0), None).unwrap();
+    let population = Population::new(100, 3, u32::MAX);
+    let mut flooding = Generator::open(echo.address(), "sip.test", population, 0).unwrap();
+    for payload in [Payload::Junk, Payload::KeepAlive] {
+        let flooded = flooding.flood(&flood(payload)).unwrap();
+        assert!(flooded.sent > 0 && flooded.answered == 0 && flooded.other > 0, "{flooded:?}");
+    }
 }

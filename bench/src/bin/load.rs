@@ -124,6 +124,9 @@ struct PlaceArguments {
     /// Shortest time between two looks at the sockets in microseconds.
     #[arg(long)]
     round: Option<u64>,
+    /// Sleep between two looks instead of spinning, for servers that need this CPU too.
+    #[arg(long)]
+    sleeps: bool,
 }
 
 #[derive(Args)]
@@ -245,6 +248,7 @@ fn open(
 }
 
 fn set_round(plan: &mut Plan, place: &PlaceArguments) {
+    plan.sleeps = place.sleeps;
     if let Some(microseconds) = place.round {
         plan.round = Duration::from_micros(microseconds);
     }
