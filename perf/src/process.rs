@@ -17,12 +17,12 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts `program` on `cpu`, and waits until it answers an OPTIONS at `serves`. What it prints
+    /// Starts `program` on `cpus` (a number or a list of them), and waits until it answers an OPTIONS at `serves`. What it prints
     /// goes to the file `log`.
     pub fn start(
         program: &Path,
         arguments: &[String],
-        cpu: usize,
+        cpus: &str,
         serves: SocketAddrV4,
         log: &Path,
     ) -> Result<Process, Box<dyn Error>> {
@@ -33,7 +33,7 @@ impl Process {
         let name = program.display().to_string();
         // setpriv ends the server with this process; taskset gives it its CPU.
         let child = Command::new("setpriv")
-            .args(["--pdeathsig", "KILL", "taskset", "-c", &cpu.to_string()])
+            .args(["--pdeathsig", "KILL", "taskset", "-c", cpus])
             .arg(program)
             .args(arguments)
             .stdin(Stdio::null())

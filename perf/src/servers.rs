@@ -50,12 +50,14 @@ impl Server {
             Server::Kamailio => self.kamailio(place)?,
         };
         let log = place.folder.join(format!("{}.log", self.name()));
-        Process::start(&program, &arguments, cpu, self.address(), &log)
+        Process::start(&program, &arguments, &cpu.to_string(), self.address(), &log)
     }
 
     fn echo(self, place: &Place, cpu: usize) -> (PathBuf, Vec<String>) {
         let listen = self.address().to_string();
-        let arguments = ["--listen", &listen, "--cpu", &cpu.to_string()].map(str::to_owned);
+        // As long as an answer to a REGISTER.
+        let arguments = ["--listen", &listen, "--cpu", &cpu.to_string(), "--reply-bytes", "350"]
+            .map(str::to_owned);
         (place.programs.join("echo-server"), arguments.to_vec())
     }
 

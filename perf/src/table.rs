@@ -149,7 +149,7 @@ fn ratio(over: Option<f64>, under: Option<f64>) -> Option<f64> {
 }
 
 /// The middle of `values`, or the mean of the two in the middle.
-fn median(mut values: Vec<f64>) -> f64 {
+pub fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
     if values.len() % 2 == 1 {
