@@ -6,7 +6,7 @@ use crate::io::LocalAddr;
 use crate::wire::Uri;
 use alloc::boxed::Box;
 use core::net::SocketAddr;
-use siphasher::sip::SipHasher13;
+use siphasher::sip128::SipHasher13;
 
 /// An address-of-record in its canonical form, `user@host` or `host`, and its keyed hash. It is a buffer to be reused.
 ///
@@ -18,7 +18,7 @@ pub struct Aor {
     len: usize,
     /// Where the host begins.
     domain: usize,
-    hash: u64,
+    hash: HomeHash,
 }
 
 /// Why a URI is no address-of-record of ours.
@@ -64,7 +64,8 @@ impl Here<'_> {
     pub fn serves(&self, request_uri: &Uri<'_>, aor: &Aor) -> bool {
         self.domains.is_any()
             || self.is_own_port(request_uri.port)
-                && self.with_domain(request_uri, |name| name == Some(aor.domain()))
+                && (request_uri.host.raw() == aor.domain()
+                    || self.with_domain(request_uri, |name| name == Some(aor.domain())))
             || self.is_address(request_uri)
     }
 
@@ -88,7 +89,7 @@ impl Aor {
     /// An empty buffer.
     #[must_use]
     pub fn new() -> Self {
-        Aor { bytes: Box::new([0; Self::BYTES_MAX]), len: 0, domain: 0, hash: 0 }
+        Aor { bytes: Box::new([0; Self::BYTES_MAX]), len: 0, domain: 0, hash: HomeHash::default() }
     }
 
     /// `user@host`, or `host` where the URI had no user.
@@ -105,7 +106,7 @@ impl Aor {
 
     /// The keyed hash that chooses the home core and the place in its table.
     #[must_use]
-    pub fn hash(&self) -> u64 {
+    pub fn hash(&self) -> HomeHash {
         self.hash
     }
 
@@ -126,7 +127,7 @@ impl Aor {
         self.domain = len;
         len = self.put_host(len, uri, here)?;
         self.len = len;
-        self.hash = home_hash(key, self.bytes());
+        self.hash = HomeHash::new(key, self.bytes());
         Ok(())
     }
 
@@ -166,9 +167,21 @@ impl Default for Aor {
 }
 
 /// The keyed hash by which everything finds its home core: canonical addresses-of-record and Call-IDs.
-#[must_use]
-pub fn home_hash(key: &[u8; 16], bytes: &[u8]) -> u64 {
-    SipHasher13::new_with_key(key).hash(bytes)
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HomeHash {
+    /// Chooses the home core and the place in its tables. It never leaves the node: who knew it could crowd a table.
+    pub place: u64,
+    /// As random, and telling nothing of `place`: what the outside may see.
+    pub seed: u64,
+}
+
+impl HomeHash {
+    /// The hash of some bytes under a key.
+    #[must_use]
+    pub fn new(key: &[u8; 16], bytes: &[u8]) -> Self {
+        let hash = SipHasher13::new_with_key(key).hash(bytes);
+        HomeHash { place: hash.h1, seed: hash.h2 }
+    }
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ mod domains;
 mod record;
 mod table;
 
-pub use aor::{Aor, Here, NotOurs, home_hash};
+pub use aor::{Aor, Here, HomeHash, NotOurs};
 pub use domains::Domains;
 pub use record::Record;
 pub use table::{AorId, Binding, BindingId, Location, Terms, Update};

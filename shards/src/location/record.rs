@@ -7,7 +7,7 @@
 //! families                                    u8   bit 0: source is IPv6, bit 1: local address is IPv6
 //! source address                              4 or 16 + 4 (scope)
 //! local address                               4 or 16
-//! contact, params, path, call-id
+//! "<" contact ">" params, path, call-id
 //! ```
 //! Two requests that bind the same thing from the same place give equal records, so a refresh is recognised by one
 //! comparison and writes nothing.
@@ -38,39 +38,66 @@ const LOCAL_V6: u8 = 2;
 
 impl<'a> Record<'a> {
     /// The most bytes that everything but the four strings takes.
-    pub const OVERHEAD_BYTES_MAX: usize = 8 + 2 + 2 + 1 + 20 + 16;
+    pub const OVERHEAD_BYTES_MAX: usize = 8 + 2 + 2 + 1 + 20 + 16 + 2;
 
     /// Replaces `out` by the record's bytes. False where a string is longer than 65,535 bytes.
     #[must_use]
     pub fn encode(&self, out: &mut Vec<u8>) -> bool {
-        out.clear();
-        for part in [self.contact, self.params, self.path, self.call_id] {
-            let Ok(length) = u16::try_from(part.len()) else { return false };
-            out.extend_from_slice(&length.to_le_bytes());
-        }
         match self.from.transport {
             Transport::Udp => {}
         }
-        out.extend_from_slice(&self.to.listener.0.to_le_bytes());
-        out.extend_from_slice(&self.from.addr.port().to_le_bytes());
+        let strings = [self.contact, self.params, self.path, self.call_id];
+        if strings.iter().any(|string| string.len() > usize::from(u16::MAX)) {
+            return false;
+        }
+        let mut head = Head { bytes: [0; Self::OVERHEAD_BYTES_MAX], len: 0 };
+        for string in strings {
+            #[allow(clippy::cast_possible_truncation, reason = "compared with u16::MAX above")]
+            head.put((string.len() as u16).to_le_bytes());
+        }
+        head.put(self.to.listener.0.to_le_bytes());
+        head.put(self.from.addr.port().to_le_bytes());
         let source_v6 = if self.from.addr.is_ipv6() { SOURCE_V6 } else { 0 };
         let local_v6 = if self.to.ip.is_ipv6() { LOCAL_V6 } else { 0 };
-        out.push(source_v6 | local_v6);
+        head.put([source_v6 | local_v6]);
         match self.from.addr {
-            SocketAddr::V4(addr) => out.extend_from_slice(&addr.ip().octets()),
+            SocketAddr::V4(addr) => head.put(addr.ip().octets()),
             SocketAddr::V6(addr) => {
-                out.extend_from_slice(&addr.ip().octets());
-                out.extend_from_slice(&addr.scope_id().to_le_bytes());
+                head.put(addr.ip().octets());
+                head.put(addr.scope_id().to_le_bytes());
             }
         }
         match self.to.ip {
-            IpAddr::V4(ip) => out.extend_from_slice(&ip.octets()),
-            IpAddr::V6(ip) => out.extend_from_slice(&ip.octets()),
+            IpAddr::V4(ip) => head.put(ip.octets()),
+            IpAddr::V6(ip) => head.put(ip.octets()),
         }
-        for part in [self.contact, self.params, self.path, self.call_id] {
-            out.extend_from_slice(part);
-        }
+        out.clear();
+        out.extend_from_slice(&head.bytes[..head.len]);
+        // The contact with its brackets and its parameters, as a response lists it.
+        out.push(b'<');
+        out.extend_from_slice(self.contact);
+        out.push(b'>');
+        out.extend_from_slice(self.params);
+        out.extend_from_slice(self.path);
+        out.extend_from_slice(self.call_id);
         true
+    }
+
+    /// The contact in brackets and its parameters, from the bytes of a record: what a response lists.
+    ///
+    /// # Panics
+    /// As [`decode`](Self::decode).
+    #[must_use]
+    pub fn listed(bytes: &[u8]) -> &[u8] {
+        let mut reader = Reader(bytes);
+        let [contact, params, _, _] = [(); 4].map(|()| usize::from(reader.u16()));
+        reader.u16();
+        reader.u16();
+        let [families] = reader.array();
+        let source = if families & SOURCE_V6 == 0 { 4 } else { 20 };
+        let local = if families & LOCAL_V6 == 0 { 4 } else { 16 };
+        reader.take(source + local);
+        reader.take(contact + params + 2)
     }
 
     /// Reads back what [`encode`](Self::encode) wrote.
@@ -95,14 +122,30 @@ impl<'a> Record<'a> {
         } else {
             IpAddr::V6(Ipv6Addr::from(reader.array::<16>()))
         };
+        reader.take(1);
+        let contact = reader.take(contact);
+        reader.take(1);
         Record {
-            contact: reader.take(contact),
+            contact,
             params: reader.take(params),
             path: reader.take(path),
             call_id: reader.take(call_id),
             from: Peer { transport: Transport::Udp, addr },
             to: LocalAddr { listener, ip },
         }
+    }
+}
+
+struct Head {
+    bytes: [u8; Record::OVERHEAD_BYTES_MAX],
+    len: usize,
+}
+
+impl Head {
+    #[inline]
+    fn put<const N: usize>(&mut self, bytes: [u8; N]) {
+        self.bytes[self.len..self.len + N].copy_from_slice(&bytes);
+        self.len += N;
     }
 }
 
@@ -148,6 +191,10 @@ mod tests {
             let mut bytes = Vec::new();
             assert!(record.encode(&mut bytes));
             assert_eq!(Record::decode(&bytes), record);
+            assert_eq!(
+                Record::listed(&bytes),
+                b"<sip:alice@192.0.2.1>;+sip.instance=\"<urn:uuid:1>\""
+            );
         }
     }
 

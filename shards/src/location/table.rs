@@ -111,7 +111,7 @@ impl Location {
     /// Finds an address-of-record; `None` where it has no binding.
     #[must_use]
     pub fn find(&self, aor: &Aor) -> Option<AorId> {
-        self.index.find(place(aor.hash()), |id| self.name(id) == aor.bytes()).map(AorId)
+        self.index.find(place(aor.hash().place), |id| self.name(id) == aor.bytes()).map(AorId)
     }
 
     /// The bindings of an address-of-record that have not expired at `now`, the newest first.
@@ -120,18 +120,21 @@ impl Location {
         aor: Option<AorId>,
         now: Instant,
     ) -> impl Iterator<Item = (BindingId, Binding<'_>)> {
-        let mut next = self.first(aor);
-        core::iter::from_fn(move || {
-            let id = next;
-            let entry = self.bindings.at(id)?;
-            next = entry.next;
-            Some((id, entry))
-        })
-        .filter(move |(_, entry)| entry.terms.expires > now)
-        .map(|(id, entry)| {
+        self.live(aor, now).map(|(id, entry)| {
             let record = Record::decode(self.arena.get(entry.record));
             (BindingId(id), Binding { record, terms: entry.terms })
         })
+    }
+
+    /// The contacts of an address-of-record in brackets and with their parameters, and their terms, in the order of
+    /// [`bindings`](Self::bindings).
+    pub fn contacts(
+        &self,
+        aor: Option<AorId>,
+        now: Instant,
+    ) -> impl Iterator<Item = (&[u8], Terms)> {
+        self.live(aor, now)
+            .map(|(_, entry)| (Record::listed(self.arena.get(entry.record)), entry.terms))
     }
 
     /// Begins an update.
@@ -218,6 +221,17 @@ impl Location {
         assert!(self.staged.is_empty());
     }
 
+    fn live(&self, aor: Option<AorId>, now: Instant) -> impl Iterator<Item = (u32, &BindingEntry)> {
+        let mut next = self.first(aor);
+        core::iter::from_fn(move || {
+            let id = next;
+            let entry = self.bindings.at(id)?;
+            next = entry.next;
+            Some((id, entry))
+        })
+        .filter(move |(_, entry)| entry.terms.expires > now)
+    }
+
     /// The newest binding of an address-of-record.
     fn first(&self, aor: Option<AorId>) -> u32 {
         aor.and_then(|AorId(id)| self.aors.at(id)).map_or(NONE, |aor| aor.first)
@@ -264,7 +278,7 @@ impl Location {
 
     fn insert_aor(&mut self, aor: &Aor) -> Result<u32, Full> {
         let name = self.arena.insert(aor.bytes())?;
-        let entry = AorEntry { name, first: NONE, hash: aor.hash() };
+        let entry = AorEntry { name, first: NONE, hash: aor.hash().place };
         let id = match self.aors.insert(entry) {
             Ok(handle) => handle.index,
             Err(full) => {
@@ -272,7 +286,7 @@ impl Location {
                 return Err(full);
             }
         };
-        if let Err(full) = self.index.insert(place(aor.hash()), id) {
+        if let Err(full) = self.index.insert(place(aor.hash().place), id) {
             self.aors.remove_at(id);
             self.arena.remove(name);
             return Err(full);
@@ -339,20 +353,21 @@ impl Update<'_> {
     /// # Panics
     /// Where there are more changes than [`Location::new`] was told.
     pub fn save(&mut self, replaces: Option<BindingId>, terms: Terms) -> Result<(), Full> {
-        let Location { bindings, arena, scratch, staged, .. } = &mut *self.location;
-        assert!(staged.len() < staged.capacity(), "more changes than an update may have");
-        staged.push(match replaces {
-            None => Staged::Create { record: arena.insert(scratch)?, terms },
-            Some(BindingId(id)) => {
-                let old = bindings.at(id).expect("a change of a binding that is gone").record;
-                if arena.get(old) == scratch {
-                    Staged::Refresh { id, terms }
-                } else {
-                    Staged::Rewrite { id, record: arena.insert(scratch)?, terms }
-                }
-            }
+        let Location { arena, scratch, .. } = &mut *self.location;
+        let record = arena.insert(scratch)?;
+        self.stage(match replaces {
+            None => Staged::Create { record, terms },
+            Some(BindingId(id)) => Staged::Rewrite { id, record, terms },
         });
         Ok(())
+    }
+
+    /// Gives a binding new terms; its record stays.
+    ///
+    /// # Panics
+    /// As [`save`](Self::save).
+    pub fn refresh(&mut self, BindingId(id): BindingId, terms: Terms) {
+        self.stage(Staged::Refresh { id, terms });
     }
 
     /// Ends a binding.
@@ -360,9 +375,13 @@ impl Update<'_> {
     /// # Panics
     /// As [`save`](Self::save).
     pub fn remove(&mut self, BindingId(id): BindingId) {
+        self.stage(Staged::Remove { id });
+    }
+
+    fn stage(&mut self, change: Staged) {
         let staged = &mut self.location.staged;
         assert!(staged.len() < staged.capacity(), "more changes than an update may have");
-        staged.push(Staged::Remove { id });
+        staged.push(change);
     }
 
     /// Whether this update changes `binding` already.
@@ -587,7 +606,10 @@ mod tests {
             update.write(&record(&name, path)).unwrap();
             let identical = update.identical(update.before().find(&aor), now).map(|(id, _)| id);
             assert!(identical.is_none() || identical == old);
-            update.save(old, terms(expires)).expect("the arena is large enough");
+            match identical {
+                Some(id) => update.refresh(id, terms(expires)),
+                None => update.save(old, terms(expires)).expect("the arena is large enough"),
+            }
             stale += u32::from(old.is_none());
             oracle.insert(key, (expires, path));
         }

@@ -61,13 +61,14 @@ impl Registrar {
                 to: request.datagram.to,
             };
             update.write(&record).map_err(|_full| Refusal::LocationFull)?;
-            let Some(held) = held(&update, id, now, request, &contact, flow)? else {
+            let held = held(&update, id, now, request, &contact, flow)?;
+            if held.is_repetition {
                 // Its transaction was forgotten under load; the answer is what it bound.
                 return Ok(Registered::nothing(Class::Duplicate, id));
-            };
+            }
             if expires_secs == 0 {
-                if let Some(held) = held {
-                    update.remove(held);
+                if let Some(binding) = held.binding {
+                    update.remove(binding);
                     done.removed += 1;
                 }
                 continue;
@@ -79,10 +80,13 @@ impl Registrar {
                 q: contact.q,
                 reg_id: flow.map_or(0, |(reg_id, _)| reg_id),
             };
-            update.save(held, terms).map_err(|_full| Refusal::LocationFull)?;
+            match held.binding {
+                Some(binding) if held.is_identical => update.refresh(binding, terms),
+                binding => update.save(binding, terms).map_err(|_full| Refusal::LocationFull)?,
+            }
             bound += 1;
             done.is_outbound |= flow.is_some();
-            match held {
+            match held.binding {
                 None => done.created += 1,
                 Some(_) => done.refreshed += 1,
             }
@@ -171,7 +175,7 @@ fn remove_all(
     Ok(u32::try_from(removed).unwrap_or(u32::MAX))
 }
 
-/// The binding that a contact is about. `None`: the request has made it as it is, and asks a second time.
+/// The binding that a contact is about, with what was written for it.
 fn held(
     update: &Update<'_>,
     id: Option<AorId>,
@@ -179,30 +183,39 @@ fn held(
     request: &Register<'_>,
     contact: &ContactAddress<'_>,
     flow: Option<(u32, &[u8])>,
-) -> Result<Option<Option<BindingId>>, Refusal> {
+) -> Result<Held, Refusal> {
     let reg_id = flow.map_or(0, |(reg_id, _)| reg_id);
     let identical = update.identical(id, now).filter(|(_, terms)| terms.reg_id == reg_id);
-    let (held, order) = if let Some((binding, terms)) = identical {
-        (Some(binding), check_order(request, request.message.call_id(), &terms)?)
+    let held = if let Some((binding, terms)) = identical {
+        let order = check_order(request, request.message.call_id(), &terms)?;
+        Held { binding: Some(binding), is_identical: true, is_repetition: order == Order::Same }
     } else {
         let wanted = Wanted::new(contact, flow)?;
         if update.created().any(|made| wanted.is(&made)) {
             return Err(Refusal::BadRequest("Repeated Contact"));
         }
-        match update.before().bindings(id, now).find(|(_, binding)| wanted.is(binding)) {
-            Some((binding, held)) => {
-                (Some(binding), check_order(request, held.record.call_id, &held.terms)?)
-            }
-            None => (None, Order::Newer),
-        }
+        let found = update.before().bindings(id, now).find(|(_, binding)| wanted.is(binding));
+        let order = match &found {
+            Some((_, held)) => check_order(request, held.record.call_id, &held.terms)?,
+            None => Order::Newer,
+        };
+        let binding = found.map(|(binding, _)| binding);
+        Held { binding, is_identical: false, is_repetition: order == Order::Same }
     };
-    if held.is_some_and(|held| update.changes(held)) {
+    if held.binding.is_some_and(|binding| update.changes(binding)) {
         return Err(Refusal::BadRequest("Repeated Contact"));
     }
-    Ok(match order {
-        Order::Newer => Some(held),
-        Order::Same => None,
-    })
+    Ok(held)
+}
+
+/// What a contact finds among the bindings.
+struct Held {
+    /// The binding it is about.
+    binding: Option<BindingId>,
+    /// The binding has the very record that was written.
+    is_identical: bool,
+    /// The request has made the binding as it is, and asks a second time.
+    is_repetition: bool,
 }
 
 /// Refuses what is not newer than the binding it would change, RFC 3261 10.3 steps 6 and 7.

@@ -97,7 +97,9 @@ impl Registrar {
         if !uri.is_sip() {
             return Err(Refusal::UnsupportedScheme);
         }
-        uas::check_extensions(message, HeaderId::Require)?;
+        if message.has(HeaderId::Require) {
+            uas::check_extensions(message, HeaderId::Require)?;
+        }
         // RFC 3261 10.3 steps 1 and 5: both the domain of the Request-URI and the address-of-record are ours, and belong together.
         let aor = aor.map_err(|reason| match reason {
             NotOurs::Domain => Refusal::NotFound,

@@ -20,16 +20,14 @@ impl Registrar {
         location: &Location,
         response: &mut Response<'_>,
     ) {
-        for (_, binding) in location.bindings(registered.aor, now) {
-            response.put(b"Contact: <");
-            response.put(binding.record.contact);
-            response.put(b">");
-            response.put(binding.record.params);
-            if let Some(thousandths) = binding.terms.q {
+        for (contact, terms) in location.contacts(registered.aor, now) {
+            response.put(b"Contact: ");
+            response.put(contact);
+            if let Some(thousandths) = terms.q {
                 put_q(response, thousandths);
             }
             response.put(b";expires=");
-            response.put_number(now.secs_until(binding.terms.expires));
+            response.put_number(now.secs_until(terms.expires));
             response.put(b"\r\n");
         }
         // RFC 3327 5.3: the UA learns which Path was stored for it.

@@ -7,7 +7,7 @@ pub use metrics::{Gauges, Metrics};
 pub use settings::{Homes, Keys, Limits, Settings};
 
 use crate::io::{Class, Datagram, Input, Instant, Outbox, Outcome, Reason, UnixTime, Verdict};
-use crate::location::{Aor, Here, Location, NotOurs, home_hash};
+use crate::location::{Aor, Here, HomeHash, Location, NotOurs};
 use crate::registrar::{Register, Registered, Registrar};
 use crate::transaction::completed::Answer;
 use crate::transaction::{Completed, Fingerprint, Identity, ToTag};
@@ -144,7 +144,7 @@ impl Shard {
             Peek::Request { method, home } => (method, home),
         };
         let (aor, hash) = self.home_hash(&datagram, home);
-        let home = hash.map_or(self.settings.core, |hash| self.settings.homes.home(hash));
+        let home = hash.map_or(self.settings.core, |hash| self.settings.homes.home(hash.place));
         if home != self.settings.core && !has_moved {
             return Outcome { class: Class::Move, verdict: Verdict::Hopped(home) };
         }
@@ -156,7 +156,7 @@ impl Shard {
             unreachable!("the peek has seen a request")
         };
         let here = here(&self.settings, &datagram);
-        let tag = ToTag::new(&self.settings.keys.tag, hash.unwrap_or_default());
+        let tag = ToTag::new(hash.unwrap_or_default().seed);
         let caller = Caller { datagram, index: message.index(), tag };
         match method {
             Method::Register => {
@@ -199,10 +199,10 @@ impl Shard {
         &mut self,
         datagram: &Datagram<'_>,
         home: Home<'_>,
-    ) -> (Result<(), NotOurs>, Option<u64>) {
+    ) -> (Result<(), NotOurs>, Option<HomeHash>) {
         let key = &self.settings.keys.home;
         match home {
-            Home::CallId(call_id) => (Ok(()), Some(home_hash(key, call_id))),
+            Home::CallId(call_id) => (Ok(()), Some(HomeHash::new(key, call_id))),
             Home::AddressOfRecord(uri) => {
                 // A To that can't be read is refused by the parser, wherever it is.
                 let Ok(uri) = Uri::parse(uri) else { return (Err(NotOurs::Scheme), None) };
@@ -229,8 +229,8 @@ impl Shard {
         if self.index.is_ack(datagram.bytes) {
             return dropped(Class::Ack, Reason::BadRequest);
         }
-        let hash = home_hash(&self.settings.keys.home, self.index.call_id(datagram.bytes));
-        let tag = ToTag::new(&self.settings.keys.tag, hash);
+        let hash = HomeHash::new(&self.settings.keys.home, self.index.call_id(datagram.bytes));
+        let tag = ToTag::new(hash.seed);
         let caller = Caller { datagram, index: &self.index, tag };
         refused(uas::refuse(&caller, None, Refusal::Malformed(malformed), out))
     }
@@ -271,7 +271,7 @@ impl Rooms<'_> {
         here: &Here<'_>,
         out: &mut Outbox,
     ) -> Outcome {
-        let home = aor.map_or(0, Aor::hash);
+        let home = aor.map_or(0, |aor| aor.hash().place);
         let fingerprint = Fingerprint::new(self.key, home, &identity(request.message));
         if let Some(answer) = self.completed.find(now, fingerprint) {
             // RFC 3261 17.2.2: the same bytes again, the same way.

@@ -57,23 +57,17 @@ impl Homes {
 /// The keys of a node. They come from one secret, so that cores (and nodes that share it) agree without talking.
 #[derive(Clone)]
 pub struct Keys {
-    /// Finds the home core and the place in a table of an address-of-record or a Call-ID.
+    /// Finds the home core and the place in a table of an address-of-record or a Call-ID, and makes To tags.
     pub home: [u8; 16],
     /// Recognises transactions.
     pub transaction: [u8; 16],
-    /// Makes To tags.
-    pub tag: [u8; 16],
 }
 
 impl Keys {
     /// Derives the keys from the node's secret.
     #[must_use]
     pub fn derive(secret: &[u8; 32]) -> Self {
-        Keys {
-            home: subkey(secret, b"home"),
-            transaction: subkey(secret, b"transaction"),
-            tag: subkey(secret, b"tag"),
-        }
+        Keys { home: subkey(secret, b"home"), transaction: subkey(secret, b"transaction") }
     }
 }
 
@@ -128,8 +122,7 @@ mod tests {
     #[test]
     fn keys_differ_from_each_other_and_with_the_secret() {
         let (one, two) = (Keys::derive(&[1; 32]), Keys::derive(&[2; 32]));
-        assert_ne!(one.home, one.tag);
-        assert_ne!(one.tag, one.transaction);
+        assert_ne!(one.home, one.transaction);
         assert_ne!(one.home, two.home);
     }
 }
