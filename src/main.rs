@@ -3,7 +3,7 @@
 use clap::Parser;
 use seawall::cli::{Cli, Command, EXIT_CONFIGURATION, EXIT_ENVIRONMENT, check, configuration};
 use seawall::config::Machine;
-use seawall::serve::serve;
+use seawall::serve::{Delivery, serve};
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -11,7 +11,7 @@ fn main() -> ExitCode {
     let machine = Machine::this();
     match Cli::parse().command() {
         Command::Run(run) => match configuration(&run, &machine) {
-            Ok(config) => match serve(&config) {
+            Ok(config) => match serve(&config, Delivery::ToHomes) {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(error) => fail(EXIT_ENVIRONMENT, &error),
             },

@@ -7,8 +7,8 @@ use crate::control::{Admin, CoreSnapshot, Observed, log, notify};
 use crate::node::{self, Plan, Rings, Running, Sockets};
 use crate::sys::signal::{Signal, Signals};
 use crate::worker::{self, Board, Clock, Handler};
-use shards::io::{Input, Instant, Outbox, Outcome, UnixTime};
-use shards::shard::{Gauges, Metrics, Shard};
+use shards::io::{CoreId, Input, Instant, Outbox, Outcome, UnixTime};
+use shards::shard::{Gauges, Homes, Metrics, Shard};
 use std::io::ErrorKind;
 use std::net::TcpListener;
 use std::process;
@@ -17,11 +17,23 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tracing::{info, warn};
 
+/// Which cores the kernel delivers to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// Every core receives, and is the home of its share.
+    ToHomes,
+    /// The first core receives everything and is the home of nothing, so that every datagram moves.
+    ToTheFirstCore,
+}
+
 /// Serves until SIGTERM or SIGINT, then drains.
 ///
 /// # Errors
 /// One sentence about what this machine does not give.
-pub fn serve(config: &Config) -> Result<(), String> {
+///
+/// # Panics
+/// Where everything goes to the first core and there is no other.
+pub fn serve(config: &Config, delivery: Delivery) -> Result<(), String> {
     log::init();
     end_on_panic();
     // Before any thread starts, so that none of them takes a signal.
@@ -33,7 +45,7 @@ pub fn serve(config: &Config) -> Result<(), String> {
     }
     fits(limits.total_bytes(), memory_bytes())?;
     let listener = bind_admin(config)?;
-    let running = start(config, &limits)?;
+    let running = start(config, &limits, delivery)?;
     for remark in &running.remarks {
         info!("{remark}");
     }
@@ -98,14 +110,27 @@ fn bind_admin(config: &Config) -> Result<Option<TcpListener>, String> {
     Ok(None)
 }
 
-fn start(config: &Config, limits: &Limits) -> Result<Running<ShardCounts>, String> {
+fn start(
+    config: &Config,
+    limits: &Limits,
+    delivery: Delivery,
+) -> Result<Running<ShardCounts>, String> {
     let secret = secret(config.node.secret_file.as_deref())
         .map_err(|error| format!("the secret can't be had: {error}"))?;
-    let settings = config.shard_settings(limits, &secret);
-    let (cores, remark) = node::cores_on(&config.node.cpus)?;
+    let mut settings = config.shard_settings(limits, &secret);
+    let (mut cores, remark) = node::cores_on(&config.node.cpus)?;
     // The configuration was checked against the same set of CPUs; it can only have shrunk since.
     if let Some(remark) = remark {
         return Err(remark);
+    }
+    match delivery {
+        Delivery::ToHomes => {}
+        Delivery::ToTheFirstCore => {
+            assert!(limits.cores > 1, "a core that is no home needs one that is");
+            let homes = Homes { first: CoreId(1), count: limits.cores - 1 };
+            settings.iter_mut().for_each(|core| core.homes = homes);
+            cores.iter_mut().skip(1).for_each(|core| core.receives = false);
+        }
     }
     let listeners = config.listeners.iter().map(|listener| listener.udp).collect();
     let plan = Plan {
