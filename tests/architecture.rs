@@ -32,6 +32,9 @@ const CRATES: &[(&str, &str, &[&str])] = &[
 /// The files of `src` that may name `bench`: those of these subcommands.
 const BENCH_IS_FOR: &[&str] = &["storm", "plan"];
 
+/// A test whose subject is unsafe by nature: an allocator that counts.
+const UNSAFE_ELSEWHERE: &[&str] = &["perf/tests/allocations.rs"];
+
 const FILE_LINES_MAX: usize = 700;
 
 #[test]
@@ -109,7 +112,7 @@ fn glommio_is_named_in_one_file() {
         .filter(|source| source.idents().any(|ident| ident == "glommio"))
         .map(|source| source.name)
         .collect();
-    assert!(files.len() <= 1, "glommio is named in {files:?}");
+    assert_eq!(files, ["src/readiness/uring.rs"], "glommio is named in one file");
 }
 
 #[test]
@@ -117,6 +120,7 @@ fn unsafe_code_stands_in_sys_modules_only() {
     let wrong = sources(ALL)
         .into_iter()
         .filter(|source| !source.module.iter().any(|module| module == "sys"))
+        .filter(|source| !UNSAFE_ELSEWHERE.contains(&source.name.as_str()))
         .filter(|source| source.idents().any(|ident| ident == "unsafe"))
         .map(|source| source.name)
         .collect();

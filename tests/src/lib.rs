@@ -2,3 +2,4 @@
 #![allow(clippy::unwrap_used, reason = "a test that can't go on stops where it stands")]
 
 pub mod flow;
+pub mod process;
