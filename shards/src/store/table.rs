@@ -6,6 +6,10 @@
 //! by tag *is* Robin Hood probing, and a look-up of what is absent ends as early as one of what is present. A removal
 //! shifts the rest of its run back by one: there are no tombstones. All 32 bits of the tag are compared before the
 //! caller's `eq`, which thus reads a foreign key once in four thousand look-ups at a million entries.
+//!
+//! hashbrown's `HashTable` finds faster (11 ns against 21 to 37, a million entries, keys not read), but it cannot be held to a
+//! size: made for a million entries and then full of changing ones it grew from 10.5 to 21 MB, and the insertion that
+//! cleared its tombstones took 11 to 17 ms. Here the memory is 10 MB, and an insertion moves a few neighbours.
 
 use super::Full;
 use alloc::vec;
@@ -15,6 +19,8 @@ use alloc::vec::Vec;
 const EMPTY: u64 = 0;
 /// Homes for every four entries: five, a load of 0.8 when full.
 const HOMES_PER_FOUR: u64 = 5;
+/// Slots that are looked at together: a cache line's worth.
+const PROBED: usize = 8;
 /// Slots behind the last home, so that a run never wraps around. At a load of 0.8 a run of this length has a
 /// probability below 10^-20.
 const SPILL_SLOTS: u64 = 2048;
@@ -146,9 +152,17 @@ impl Table {
     #[inline]
     fn position(&self, tag: u32, mut eq: impl FnMut(u32) -> bool) -> Option<usize> {
         let mut position = self.home(tag);
+        // Tags fall along a run, and what lies behind its end has lower ones: counting the higher ones of a few slots leads to
+        // the tag without a branch for each slot, which would be guessed wrong.
+        while let Some(slots) = self.slots.get(position..position + PROBED) {
+            let higher = slots.iter().map(|&slot| usize::from(tag_of(slot) > tag)).sum::<usize>();
+            position += higher;
+            if higher < PROBED {
+                break;
+            }
+        }
         loop {
-            let slot = self.slots[position];
-            // Tags fall along a run, and an empty slot's is the lowest.
+            let slot = *self.slots.get(position)?;
             if tag_of(slot) < tag {
                 return None;
             }
