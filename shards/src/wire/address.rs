@@ -22,7 +22,7 @@ pub struct Address<'m> {
 }
 
 /// The offsets behind an [`Address`].
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct AddressSpans {
     pub(super) display: Span,
     pub(super) uri: Span,

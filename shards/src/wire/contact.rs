@@ -1,12 +1,15 @@
 //! Contact values with the parameters a registrar acts on. It does not decide what a registration means.
 
 use super::address::{self, Address};
-use super::cursor::Cursor;
+use super::common;
+use super::cursor::{Cursor, Span};
 use super::header::HeaderId;
+use super::index::Line;
 use super::list::Values;
 use super::malformed::Malformed;
 use super::message::Message;
 use super::number;
+use super::padded::Padded;
 use super::scan::{self, Text};
 
 /// One value of Contact.
@@ -37,6 +40,7 @@ pub struct ContactAddress<'m> {
 #[derive(Clone, Debug)]
 pub struct Contacts<'m> {
     bytes: &'m [u8],
+    text: &'m Padded,
     values: Values<'m>,
 }
 
@@ -44,7 +48,7 @@ impl<'m> Contacts<'m> {
     #[inline]
     pub(super) fn new(message: &Message<'m>) -> Self {
         let values = Values::new(message, HeaderId::Contact, "Bad Contact");
-        Contacts { bytes: message.bytes, values }
+        Contacts { bytes: message.bytes, text: &message.index.text, values }
     }
 }
 
@@ -54,6 +58,9 @@ impl<'m> Iterator for Contacts<'m> {
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         let bytes = self.bytes;
+        if let Some(contact) = self.values.next_line(|line| common(self.text, bytes, line)) {
+            return Some(Ok(Contact::Address(contact)));
+        }
         self.values.next_with(|cursor| {
             // A token may begin with a star too: a display name does not make it a wildcard.
             if cursor.byte() == Some(b'*') && is_alone(cursor) {
@@ -63,6 +70,29 @@ impl<'m> Iterator for Contacts<'m> {
             address(bytes, cursor).map(Contact::Address)
         })
     }
+}
+
+/// A line in its common form: one address in brackets, and `expires` if any parameter.
+#[inline(always)]
+fn common<'m>(text: &Padded, bytes: &'m [u8], line: &Line) -> Option<ContactAddress<'m>> {
+    const EXPIRES: Text = Text::new("expires=");
+    let (start, end) = (usize::from(line.colon) + 2, usize::from(line.end) - 2);
+    if text.byte(start - 1) != b' ' {
+        return None;
+    }
+    let mut spans = common::name_addr(text, start)?;
+    let at = usize::from(spans.params.start);
+    let mut expires = None;
+    if at != end {
+        if text.byte(at) != b';' || !EXPIRES.begins(text.word(at + 1)) {
+            return None;
+        }
+        expires = Some(common::decimal(text, at + 9, end)?);
+        spans.params = Span::new(at, end);
+        spans.raw = Span::new(start, end);
+    }
+    let address = spans.of(bytes);
+    Some(ContactAddress { address, q: None, expires, instance: None, reg_id: None })
 }
 
 /// Whether the byte here is followed by the end or a comma.

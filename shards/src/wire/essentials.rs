@@ -2,15 +2,17 @@
 //! Content-Length. It judges each line alone; what they must say together is the parser's.
 
 use super::address::{self, AddressSpans};
+use super::common;
 use super::cursor::{Cursor, Span};
 use super::header::HeaderId;
 use super::malformed::Malformed;
 use super::number;
+use super::padded::Padded;
 use super::scan;
 use super::via::{self, ViaSpans};
 
 /// Offsets and numbers of the essential headers; defaults where a header is absent or malformed.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Essentials {
     pub(super) via: ViaSpans,
     pub(super) from: AddressSpans,
@@ -23,6 +25,56 @@ pub(super) struct Essentials {
 }
 
 impl Essentials {
+    /// Reads the first line of an essential header in its common form; false where it has another and nothing was read.
+    #[inline(always)]
+    pub(super) fn read_common(
+        &mut self,
+        id: HeaderId,
+        text: &Padded,
+        start: usize,
+        end: usize,
+    ) -> bool {
+        match id {
+            HeaderId::Via => keep(&mut self.via, common::via(text, start, end)),
+            HeaderId::From => keep(&mut self.from, common::single(text, start, end)),
+            HeaderId::To => keep(&mut self.to, common::single(text, start, end)),
+            HeaderId::CallId => {
+                let is_common = start < end && text.visible_end(start) == end;
+                is_common && keep(&mut self.call_id, Some(Span::new(start, end)))
+            }
+            HeaderId::CSeq => match common::cseq(text, start, end) {
+                Some((number, method)) => {
+                    (self.cseq, self.cseq_method) = (number, method);
+                    true
+                }
+                None => false,
+            },
+            HeaderId::MaxForwards => {
+                let hops = common::decimal(text, start, end).map(u8::try_from);
+                matches!(hops, Some(Ok(hops)) if keep(&mut self.max_forwards, Some(Some(hops))))
+            }
+            HeaderId::ContentLength => {
+                let length = common::decimal(text, start, end);
+                length.is_some() && keep(&mut self.content_length, Some(length))
+            }
+            HeaderId::Contact
+            | HeaderId::Expires
+            | HeaderId::Route
+            | HeaderId::RecordRoute
+            | HeaderId::Path
+            | HeaderId::Require
+            | HeaderId::ProxyRequire
+            | HeaderId::Supported
+            | HeaderId::Authorization
+            | HeaderId::ProxyAuthorization
+            | HeaderId::ContentType
+            | HeaderId::Event
+            | HeaderId::Allow
+            | HeaderId::UserAgent
+            | HeaderId::Other => true,
+        }
+    }
+
     /// Reads the first line of an essential header.
     #[inline(never)]
     pub(super) fn read(
@@ -83,6 +135,17 @@ impl Essentials {
             | HeaderId::Other => {}
         }
         Ok(())
+    }
+}
+
+#[inline(always)]
+fn keep<T>(place: &mut T, value: Option<T>) -> bool {
+    match value {
+        Some(value) => {
+            *place = value;
+            true
+        }
+        None => false,
     }
 }
 

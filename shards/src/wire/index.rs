@@ -1,16 +1,14 @@
 //! Where the lines of a message are: one entry a header line, filled from top to bottom, first by the peek and then by
-//! the parser from where the peek stopped. It holds offsets, never bytes, and allocates only when it is made.
+//! the parser from where the peek stopped. What it says is offsets into the received bytes; it allocates only when it is made.
 
 use super::cursor::Span;
 use super::essentials::Essentials;
 use super::header::{self, HeaderId};
 use super::malformed::Malformed;
-use super::scan;
+use super::padded::Padded;
 use super::start::Start;
 use alloc::boxed::Box;
 use alloc::vec;
-
-const NONE: u16 = u16::MAX;
 
 /// Scratch for reading one message at a time.
 #[derive(Debug)]
@@ -18,31 +16,57 @@ pub struct Index {
     /// As many as a message may have; those up to `lines_used` are of this one.
     lines: Box<[Line]>,
     lines_used: usize,
-    /// Index of the first line of each known header, or [`NONE`].
+    /// Index of the first line of each known header that was seen.
     first: [u16; HeaderId::COUNT],
-    /// A bit for each known header with more than one line.
+    /// A bit for each known header with a line, and one for each with more than one.
+    seen: u32,
     repeated: u32,
-    length: usize,
+    pub(super) text: Padded,
     /// Where the next line starts.
     next: usize,
     ends: LineEnds,
     /// Where the body starts, once the empty line was found.
     body: Option<u16>,
     is_done: bool,
+    /// Whether all lines were found, but not all read.
+    is_surveyed: bool,
     failure: Option<Malformed>,
     pub(super) start: Option<Start>,
     pub(super) essentials: Essentials,
 }
 
 /// One header line, folded or not.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Line {
     pub(super) start: u16,
-    /// The value without white space around it.
-    pub(super) value: Span,
+    pub(super) colon: u16,
     /// Behind the line's CRLF.
     pub(super) end: u16,
     pub(super) id: HeaderId,
+}
+
+impl Line {
+    /// The value without the white space and folds around it.
+    #[inline]
+    pub(super) fn value(&self, bytes: &[u8]) -> Span {
+        let (mut start, mut end) = (usize::from(self.colon) + 1, usize::from(self.end) - 2);
+        let value = bytes.get(start..end).unwrap_or_default();
+        // The common form: one space, no white space behind the value.
+        if let [b' ', first, .., last] | [b' ', first @ last] = value
+            && *first > b' '
+            && *last > b' '
+        {
+            return Span::new(start + 1, end);
+        }
+        let is_white = |byte: u8| matches!(byte, b' ' | b'\t' | b'\r' | b'\n');
+        while start < end && is_white(bytes[start]) {
+            start += 1;
+        }
+        while start < end && is_white(bytes[end - 1]) {
+            end -= 1;
+        }
+        Span::new(start, end)
+    }
 }
 
 impl Index {
@@ -55,17 +79,19 @@ impl Index {
     /// Where `header_lines_max` is not below 65,535.
     #[must_use]
     pub fn new(header_lines_max: usize) -> Self {
-        assert!(header_lines_max < usize::from(NONE), "lines are counted in 16 bits");
+        assert!(header_lines_max < usize::from(u16::MAX), "lines are counted in 16 bits");
         Index {
             lines: vec![Line::default(); header_lines_max].into_boxed_slice(),
             lines_used: 0,
-            first: [NONE; HeaderId::COUNT],
+            first: [0; HeaderId::COUNT],
+            seen: 0,
             repeated: 0,
-            length: 0,
+            text: Padded::new(),
             next: 0,
             ends: LineEnds::default(),
             body: None,
             is_done: true,
+            is_surveyed: false,
             failure: None,
             start: None,
             essentials: Essentials::default(),
@@ -100,32 +126,36 @@ impl Index {
     #[inline]
     pub(super) fn reset(&mut self, bytes: &[u8]) {
         self.lines_used = 0;
-        self.first = [NONE; HeaderId::COUNT];
+        self.seen = 0;
         self.repeated = 0;
-        self.length = bytes.len();
         self.next = 0;
         self.body = None;
         self.is_done = false;
+        self.is_surveyed = false;
         self.failure = None;
         self.start = None;
         self.essentials = Essentials::default();
+        self.text.fill(bytes);
+        self.ends = LineEnds::new(&self.text);
         if bytes.len() > Self::MESSAGE_BYTES_MAX {
             self.is_done = true;
             self.note(Malformed {
                 status: 513,
                 ..Malformed::bad("Message Too Large", Self::MESSAGE_BYTES_MAX)
             });
-        } else {
-            self.ends = LineEnds::new(bytes);
         }
     }
 
     /// The end of the first line, without its CRLF.
     #[inline]
     pub(super) fn start_line_end(&mut self, bytes: &[u8]) -> Option<usize> {
-        match self.ends.line_end(bytes, 0) {
-            LineEnd::At { end, .. } => {
+        match self.ends.line_end(&self.text, bytes, 0) {
+            LineEnd::At { end, is_last } => {
                 self.next = end + 2;
+                if is_last {
+                    self.is_done = true;
+                    self.body = Some(Span::new(0, end + 4).end);
+                }
                 Some(end)
             }
             LineEnd::Bare(_) | LineEnd::Missing => {
@@ -135,74 +165,196 @@ impl Index {
         }
     }
 
+    /// Whether a header is there and sound, and nothing before it is malformed.
+    #[inline]
+    pub(super) fn finds(&mut self, bytes: &[u8], wanted: HeaderId) -> bool {
+        if self.survey(bytes) && self.read_essential(bytes, wanted) == Some(true) {
+            return true;
+        }
+        self.start_over();
+        self.read_to(bytes, Some(wanted)) && self.failure.is_none()
+    }
+
+    /// Reads all that [`finds`](Self::finds) has left.
+    #[inline]
+    pub(super) fn read_all(&mut self, bytes: &[u8]) {
+        if self.is_surveyed {
+            if self.read_essentials(bytes) {
+                return;
+            }
+            self.start_over();
+        }
+        self.read_to(bytes, None);
+    }
+
+    /// Finds all lines of a message that has them in their common form: without folds and defects. Otherwise false, and the
+    /// index is to be [started over](Self::start_over).
+    fn survey(&mut self, bytes: &[u8]) -> bool {
+        let Index { lines, first, text, .. } = self;
+        let (mut seen, mut repeated) = (0, 0);
+        let mut ends = self.ends;
+        let mut start = self.next;
+        let mut used = 0;
+        if self.is_done {
+            return false;
+        }
+        for line in lines.iter_mut() {
+            let Some((end, is_last)) = ends.common_line_end(text) else { return false };
+            let Some((id, colon)) =
+                header::common(text, start).or_else(|| header::any(bytes, start, end))
+            else {
+                return false;
+            };
+            let raw = Span::new(start, end + 2);
+            *line = Line { start: raw.start, colon: Span::new(colon, 0).start, end: raw.end, id };
+            start = end + 2;
+            if let Some(first) = first.get_mut(id as usize) {
+                let bit = 1 << id as u32;
+                if seen & bit == 0 {
+                    seen |= bit;
+                    *first = used;
+                } else {
+                    repeated |= bit;
+                    if id.is_single() {
+                        return false;
+                    }
+                }
+            }
+            used += 1;
+            if is_last {
+                self.body = Some(Span::new(start + 2, 0).start);
+                (self.seen, self.repeated) = (seen, repeated);
+                self.lines_used = usize::from(used);
+                self.is_surveyed = true;
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Reads the essential headers of a surveyed message; false where one is malformed.
+    #[inline]
+    fn read_essentials(&mut self, bytes: &[u8]) -> bool {
+        let is_sound = |read: Option<bool>| read != Some(false);
+        // The peek has read one of these.
+        (!self.essentials.via.raw.is_empty() || is_sound(self.read_essential(bytes, HeaderId::Via)))
+            && is_sound(self.read_essential(bytes, HeaderId::From))
+            && (!self.essentials.to.uri.is_empty()
+                || is_sound(self.read_essential(bytes, HeaderId::To)))
+            && (!self.essentials.call_id.is_empty()
+                || is_sound(self.read_essential(bytes, HeaderId::CallId)))
+            && is_sound(self.read_essential(bytes, HeaderId::CSeq))
+            && is_sound(self.read_essential(bytes, HeaderId::MaxForwards))
+            && is_sound(self.read_essential(bytes, HeaderId::ContentLength))
+    }
+
+    /// Reads an essential header of a surveyed message; whether it is sound, where it is there.
+    #[inline(always)]
+    fn read_essential(&mut self, bytes: &[u8], id: HeaderId) -> Option<bool> {
+        let line = *self.first_line(id)?;
+        let colon = usize::from(line.colon);
+        let is_common = self.text.byte(colon + 1) == b' '
+            && self.essentials.read_common(
+                id,
+                &self.text,
+                colon + 2,
+                usize::from(line.end.wrapping_sub(2)),
+            );
+        Some(is_common || self.essentials.read(id, bytes, line.value(bytes)).is_ok())
+    }
+
+    /// Forgets the survey, so that lines are read one by one and the first defect is found.
+    #[cold]
+    #[inline(never)]
+    fn start_over(&mut self) {
+        self.is_surveyed = false;
+        self.lines_used = 0;
+        (self.seen, self.repeated) = (0, 0);
+        self.essentials = Essentials::default();
+        if !self.is_done {
+            self.body = None;
+        }
+    }
+
     /// Reads lines and what is essential in them, up to the first of `wanted` or else all; whether it was met. Defects are
     /// noted, and reading goes on behind them, so that a response finds what it has to copy.
-    pub(super) fn read_to(&mut self, bytes: &[u8], wanted: Option<HeaderId>) -> bool {
+    #[cold]
+    #[inline(never)]
+    fn read_to(&mut self, bytes: &[u8], wanted: Option<HeaderId>) -> bool {
         if self.is_done {
             return false;
         }
         // The state of the scan stays in registers from line to line.
         let wanted = wanted.map_or(u8::MAX, |id| id as u8);
-        let Index { lines, first, essentials, failure, .. } = self;
-        let mut repeated = self.repeated;
+        let Index { lines, first, essentials, failure, text, .. } = self;
+        let (mut seen, mut repeated) = (self.seen, self.repeated);
         let mut ends = self.ends;
         let mut start = self.next;
         let mut used = self.lines_used;
-        let is_met = loop {
-            let (end, last) = match ends.line_end(bytes, start) {
-                LineEnd::At { end, last } => (end, last),
+        let mut body = None;
+        let mut is_met = false;
+        while !is_met && body.is_none() {
+            let (end, is_last) = match ends.line_end(text, bytes, start) {
+                LineEnd::At { end, is_last } => (end, is_last),
                 LineEnd::Bare(at) => {
                     note(failure, Malformed::bad("Bare CR Or LF", at));
                     // The line gets no entry: it is never read and never copied into a response.
-                    let Some(end) = ends.line_end_past_bare(bytes, start) else { break false };
-                    start = end + 2;
-                    continue;
+                    match ends.line_end_past_bare(text, bytes, at) {
+                        Some((end, is_last)) => {
+                            start = end + 2;
+                            body = is_last.then_some(start + 2);
+                            continue;
+                        }
+                        None => break,
+                    }
                 }
                 LineEnd::Missing => {
                     note(failure, Malformed::bad("Missing Empty Line", bytes.len()));
-                    break false;
+                    break;
                 }
             };
-            if end == start {
-                self.body = Some(Span::new(0, end + 2).end);
-                break false;
-            }
+            let line_start = start;
+            start = end + 2;
+            body = is_last.then_some(start + 2);
             let Some(entry) = lines.get_mut(used) else {
-                note(failure, Malformed::bad("Too Many Header Lines", start));
-                break false;
+                note(failure, Malformed::bad("Too Many Header Lines", line_start));
+                body = None;
+                break;
             };
-            let Some((id, colon)) = header::read(bytes, start, end) else {
-                note(failure, Malformed::bad("Bad Header Line", start));
-                start = end + 2;
+            let named =
+                header::common(text, line_start).or_else(|| header::any(bytes, line_start, end));
+            let Some((id, colon)) = named else {
+                note(failure, Malformed::bad("Bad Header Line", line_start));
                 continue;
             };
-            let value = trimmed(bytes, colon, end, last);
-            let raw = Span::new(start, end + 2);
-            *entry = Line { start: raw.start, value, end: raw.end, id };
-            start = end + 2;
+            let raw = Span::new(line_start, start);
+            let line =
+                Line { start: raw.start, colon: Span::new(colon, 0).start, end: raw.end, id };
+            *entry = line;
+            is_met = id as u8 == wanted;
             if let Some(first) = first.get_mut(id as usize) {
-                if *first != NONE {
-                    repeated |= 1 << id as u32;
+                let bit = 1 << id as u32;
+                if seen & bit != 0 {
+                    repeated |= bit;
                     if id.is_single() {
                         // RFC 4475 3.3.8: nobody can tell which of the two is meant.
-                        note(failure, Malformed::bad("Repeated Header", usize::from(raw.start)));
+                        note(failure, Malformed::bad("Repeated Header", line_start));
                     }
                 } else {
-                    *first = Span::new(used, used).start;
+                    seen |= bit;
+                    *first = Span::new(used, 0).start;
                     if id.is_essential()
-                        && let Err(malformed) = essentials.read(id, bytes, value)
+                        && let Err(malformed) = essentials.read(id, bytes, line.value(bytes))
                     {
                         note(failure, malformed);
                     }
                 }
             }
             used += 1;
-            if id as u8 == wanted {
-                break true;
-            }
-        };
-        self.is_done = !is_met;
-        self.repeated = repeated;
+        }
+        self.is_done = !is_met || body.is_some();
+        self.body = body.map(|body| Span::new(0, body).end);
+        (self.seen, self.repeated) = (seen, repeated);
         self.ends = ends;
         self.next = start;
         self.lines_used = used;
@@ -217,7 +369,7 @@ impl Index {
     /// Whether it was filled from a message of this length: the caller's mistake otherwise.
     #[inline]
     pub(super) fn is_of(&self, bytes: &[u8]) -> bool {
-        self.length == bytes.len()
+        self.text.len() == bytes.len()
     }
 
     /// Where the body starts, once all headers were read.
@@ -241,17 +393,45 @@ impl Index {
     /// The first line of a known header.
     #[inline]
     pub(super) fn first_line(&self, id: HeaderId) -> Option<&Line> {
-        let &first = self.first.get(id as usize)?;
-        if first == NONE { None } else { self.lines.get(usize::from(first)) }
+        if self.seen >> id as u32 & 1 == 0 {
+            return None;
+        }
+        self.lines.get(usize::from(*self.first.get(id as usize)?))
     }
 
     /// The lines of one header, in order.
     #[inline]
     pub(super) fn lines_of(&self, id: HeaderId) -> LinesOf<'_> {
-        let first = self.first.get(id as usize).copied().unwrap_or(0);
-        let lines = self.lines().get(usize::from(first)..).unwrap_or_default();
-        let is_repeated = id == HeaderId::Other || self.is_repeated(id);
-        LinesOf { id, lines: if is_repeated { lines } else { lines.get(..1).unwrap_or_default() } }
+        let lines = if id == HeaderId::Other {
+            self.lines()
+        } else if self.is_repeated(id) {
+            let first = self.first.get(id as usize).copied().unwrap_or(0);
+            self.lines().get(usize::from(first)..).unwrap_or_default()
+        } else {
+            self.first_line(id).map_or(&[][..], core::slice::from_ref)
+        };
+        LinesOf { id, lines }
+    }
+}
+
+#[cfg(test)]
+impl Index {
+    /// Reads a message line by line with the complete grammar, without the survey and the common forms.
+    pub(super) fn read_carefully(&mut self, bytes: &[u8]) {
+        self.reset(bytes);
+        self.start_line_end(bytes);
+        self.read_to(bytes, None);
+    }
+
+    /// Holds it against an index that was filled with the common forms first.
+    pub(super) fn assert_same(&self, other: &Index) {
+        assert_eq!(self.failure, other.failure);
+        assert_eq!((self.seen, self.repeated, self.body), (other.seen, other.repeated, other.body));
+        assert_eq!(self.lines(), other.lines());
+        assert_eq!(self.essentials, other.essentials);
+        for id in 0..HeaderId::COUNT {
+            assert!(self.seen >> id & 1 == 0 || self.first[id] == other.first[id]);
+        }
     }
 }
 
@@ -263,14 +443,14 @@ fn note(failure: &mut Option<Malformed>, malformed: Malformed) {
 /// Where the search for line ends has come to.
 #[derive(Clone, Copy, Debug, Default)]
 struct LineEnds {
-    /// The breaks not taken yet among the 64 bytes from `block`: a bit for each CR and LF.
+    /// The breaks not taken yet of a block.
     breaks: u64,
     block: usize,
 }
 
 enum LineEnd {
-    /// At a CRLF, behind the byte `last`.
-    At { end: usize, last: u8 },
+    /// At a CRLF. An empty line follows the last one.
+    At { end: usize, is_last: bool },
     /// A CR or LF alone, here.
     Bare(usize),
     /// None up to the end of the datagram.
@@ -279,52 +459,88 @@ enum LineEnd {
 
 impl LineEnds {
     #[inline]
-    fn new(bytes: &[u8]) -> Self {
-        LineEnds { breaks: scan::breaks(bytes, 0), block: 0 }
+    fn new(text: &Padded) -> Self {
+        LineEnds { breaks: text.breaks(0), block: 0 }
+    }
+
+    /// The next CRLF, where no fold, and nothing but an empty line or a name, follows; and whether it is the last.
+    #[inline(always)]
+    fn common_line_end(&mut self, text: &Padded) -> Option<(usize, bool)> {
+        const CRLF: u32 = u32::from_le_bytes(*b"\r\n\0\0");
+        while self.breaks == 0 {
+            self.block += 1;
+            if self.block * 64 > text.len() {
+                return None;
+            }
+            self.breaks = text.breaks(self.block);
+        }
+        let end = self.block * 64 + self.breaks.trailing_zeros() as usize;
+        self.breaks &= self.breaks - 1;
+        let word = text.half_word(end);
+        let behind = word >> 16 & 0xFF;
+        if word & 0xFFFF == CRLF && behind > u32::from(b' ') {
+            return Some((end, false));
+        }
+        if word == u32::from_le_bytes(*b"\r\n\r\n") {
+            return Some((end, true));
+        }
+        None
     }
 
     /// The CRLF that ends the line from `start` and does not fold it.
-    #[inline(always)]
-    fn line_end(&mut self, bytes: &[u8], start: usize) -> LineEnd {
-        loop {
-            while self.breaks == 0 {
-                self.block += 64;
-                if self.block >= bytes.len() {
-                    return LineEnd::Missing;
+    // RFC 3261 7: only CRLF ends a line. Who takes a bare CR or LF for one reads another message than its neighbour does.
+    #[inline]
+    fn line_end(&mut self, text: &Padded, bytes: &[u8], start: usize) -> LineEnd {
+        match self.common_line_end(text) {
+            Some((end, is_last)) => LineEnd::At { end, is_last },
+            None => self.unusual_line_end(text, bytes, start),
+        }
+    }
+
+    /// The same, byte by byte, wherever the search has come to: folds, bare CR and LF, and the end of the datagram.
+    #[cold]
+    #[inline(never)]
+    fn unusual_line_end(&mut self, text: &Padded, bytes: &[u8], start: usize) -> LineEnd {
+        let mut at = start;
+        while let Some(&byte) = bytes.get(at) {
+            match (byte, bytes.get(at + 1), bytes.get(at + 2)) {
+                (b'\r', Some(b'\n'), Some(b' ' | b'\t')) => at += 2,
+                (b'\r', Some(b'\n'), _) => {
+                    self.resume(text, at + 2);
+                    let is_last = bytes.get(at + 2..at + 4) == Some(b"\r\n");
+                    return LineEnd::At { end: at, is_last };
                 }
-                self.breaks = scan::breaks(bytes, self.block);
+                (b'\r' | b'\n', ..) => return LineEnd::Bare(at),
+                _ => at += 1,
             }
-            let at = self.block + self.breaks.trailing_zeros() as usize;
-            self.breaks &= self.breaks - 1;
-            // RFC 3261 7: only CRLF ends a line. Who takes a bare CR or LF for one reads another message than its
-            // neighbour does.
-            let around = scan::half_word(bytes, at.wrapping_sub(1));
-            let [last, cr, lf, behind] = around.to_le_bytes();
-            if cr != b'\r' || lf != b'\n' {
-                return LineEnd::Bare(at);
-            }
-            if self.breaks == 0 {
-                // The LF is the first byte of the next block.
-                self.block += 64;
-                self.breaks = scan::breaks(bytes, self.block);
-            }
-            self.breaks &= self.breaks.wrapping_sub(1);
-            let is_fold = behind <= b' ' && (behind == b' ' || behind == b'\t');
-            if !is_fold || at == start {
-                return LineEnd::At { end: at, last };
+        }
+        LineEnd::Missing
+    }
+
+    /// The end of a line that holds a bare CR or LF at `bare`.
+    #[cold]
+    fn line_end_past_bare(
+        &mut self,
+        text: &Padded,
+        bytes: &[u8],
+        mut bare: usize,
+    ) -> Option<(usize, bool)> {
+        loop {
+            match self.unusual_line_end(text, bytes, bare + 1) {
+                LineEnd::At { end, is_last } => return Some((end, is_last)),
+                LineEnd::Bare(at) => bare = at,
+                LineEnd::Missing => return None,
             }
         }
     }
 
-    /// The end of a line that holds a bare CR or LF.
-    #[cold]
-    fn line_end_past_bare(&mut self, bytes: &[u8], start: usize) -> Option<usize> {
-        loop {
-            match self.line_end(bytes, start) {
-                LineEnd::At { end, .. } => return Some(end),
-                LineEnd::Bare(_) => {}
-                LineEnd::Missing => return None,
-            }
+    /// Goes on with the line from `start`, which may begin with a break that follows another.
+    fn resume(&mut self, text: &Padded, start: usize) {
+        let bit = 1 << (start % 64);
+        self.block = start / 64;
+        self.breaks = text.breaks(self.block) & !(bit - 1);
+        if matches!(text.byte(start), b'\r' | b'\n') {
+            self.breaks |= bit;
         }
     }
 }
@@ -349,26 +565,4 @@ impl<'m> Iterator for LinesOf<'m> {
             }
         }
     }
-}
-
-/// The value between a colon and the line's end, before which stands `last`, without the white space and folds around it.
-#[inline(always)]
-fn trimmed(bytes: &[u8], colon: usize, end: usize, last: u8) -> Span {
-    // The common form: one space, no white space behind the value. Visible bytes before the line's end are the value's.
-    let [_, space, first, _] = scan::half_word(bytes, colon).to_le_bytes();
-    if space == b' ' && first > b' ' && last > b' ' {
-        return Span::new(colon + 2, end);
-    }
-    trimmed_slowly(bytes, colon + 1, end)
-}
-
-fn trimmed_slowly(bytes: &[u8], mut start: usize, mut end: usize) -> Span {
-    let is_white = |byte: u8| matches!(byte, b' ' | b'\t' | b'\r' | b'\n');
-    while start < end && is_white(bytes[start]) {
-        start += 1;
-    }
-    while start < end && is_white(bytes[end - 1]) {
-        end -= 1;
-    }
-    Span::new(start, end)
 }

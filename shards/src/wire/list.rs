@@ -4,7 +4,7 @@
 use super::address::{self, Address};
 use super::cursor::Cursor;
 use super::header::HeaderId;
-use super::index::LinesOf;
+use super::index::{Line, LinesOf};
 use super::malformed::Malformed;
 use super::message::Message;
 use super::via::{self, Via, ViaSpans};
@@ -24,6 +24,18 @@ impl<'m> Values<'m> {
         Values { bytes: message.bytes, lines: message.index.lines_of(id), cursor: None, reason }
     }
 
+    /// Hands the next line to `take`, where one begins here, and passes over it if something is taken.
+    #[inline(always)]
+    pub(super) fn next_line<T>(&mut self, take: impl FnOnce(&Line) -> Option<T>) -> Option<T> {
+        if self.cursor.is_some() {
+            return None;
+        }
+        let mut lines = self.lines;
+        let taken = take(lines.next()?)?;
+        self.lines = lines;
+        Some(taken)
+    }
+
     /// Hands the place of the next value to `take`, and checks that a comma or the line's end follows.
     #[inline]
     pub(super) fn next_with<T>(
@@ -32,7 +44,7 @@ impl<'m> Values<'m> {
     ) -> Option<Result<T, Malformed>> {
         let mut cursor = match self.cursor.take() {
             Some(cursor) => cursor,
-            None => Cursor::new(self.bytes, self.lines.next()?.value, self.reason),
+            None => Cursor::new(self.bytes, self.lines.next()?.value(self.bytes), self.reason),
         };
         let result = take(&mut cursor).and_then(|value| {
             if cursor.separator(b',') {
@@ -54,8 +66,9 @@ impl<'m> Values<'m> {
     fn skip_empty_lines(&mut self) {
         while self.cursor.is_none() {
             let Some(line) = self.lines.next() else { return };
-            if !line.value.is_empty() {
-                self.cursor = Some(Cursor::new(self.bytes, line.value, self.reason));
+            let value = line.value(self.bytes);
+            if !value.is_empty() {
+                self.cursor = Some(Cursor::new(self.bytes, value, self.reason));
             }
         }
     }

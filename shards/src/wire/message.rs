@@ -2,6 +2,7 @@
 //! else. It borrows the received bytes and the index, copies nothing and judges only what a message must get right.
 
 use super::address::Address;
+use super::common;
 use super::contact::Contacts;
 use super::cursor::Cursor;
 use super::header::HeaderId;
@@ -69,12 +70,13 @@ pub struct Header<'m> {
 impl<'m> Header<'m> {
     #[inline]
     fn new(bytes: &'m [u8], line: &Line) -> Self {
+        let value = line.value(bytes);
         Header {
             id: line.id,
             raw: bytes.get(usize::from(line.start)..usize::from(line.end)).unwrap_or_default(),
-            value: line.value.of(bytes),
+            value: value.of(bytes),
             offset: line.start,
-            value_offset: line.value.start,
+            value_offset: value.start,
         }
     }
 
@@ -98,7 +100,7 @@ impl<'m> Message<'m> {
     #[inline]
     pub fn parse(bytes: &'m [u8], index: &'m mut Index) -> Result<Self, Malformed> {
         assert!(index.is_of(bytes), "the index is that of the message");
-        index.read_to(bytes, None);
+        index.read_all(bytes);
         if let Some(failure) = index.failure() {
             return Err(failure);
         }
@@ -172,10 +174,11 @@ impl<'m> Message<'m> {
     #[inline]
     pub fn cseq(&self) -> CSeq<'m> {
         let essentials = &self.index.essentials;
-        CSeq {
-            number: essentials.cseq,
-            method: Method::named(essentials.cseq_method.of(self.bytes)),
-        }
+        let method = match self.start_line {
+            StartLine::Request { method, .. } => method,
+            StartLine::Response { .. } => Method::named(essentials.cseq_method.of(self.bytes)),
+        };
+        CSeq { number: essentials.cseq, method }
     }
 
     /// Max-Forwards, where there is one (RFC 2543 knew none).
@@ -196,7 +199,15 @@ impl<'m> Message<'m> {
     #[must_use]
     #[inline]
     pub fn expires(&self) -> Option<u32> {
-        self.values(HeaderId::Expires).next().map(number::lifetime_secs)
+        let line = self.index.first_line(HeaderId::Expires)?;
+        let (start, end) = (usize::from(line.colon) + 2, usize::from(line.end) - 2);
+        let text = &self.index.text;
+        if text.byte(start - 1) == b' '
+            && let Some(secs) = common::decimal(text, start, end)
+        {
+            return Some(secs);
+        }
+        Some(number::lifetime_secs(line.value(self.bytes).of(self.bytes)))
     }
 
     /// The values of Contact.
@@ -231,7 +242,7 @@ impl<'m> Message<'m> {
     #[inline]
     pub fn values(&self, id: HeaderId) -> impl Iterator<Item = &'m [u8]> + use<'m> {
         let bytes = self.bytes;
-        self.index.lines_of(id).map(move |line| line.value.of(bytes))
+        self.index.lines_of(id).map(move |line| line.value(bytes).of(bytes))
     }
 
     /// Every header line from top to bottom.
@@ -274,10 +285,9 @@ fn read<'m>(bytes: &'m [u8], index: &Index) -> Result<(StartLine<'m>, &'m [u8]),
         return Err(Malformed::bad(reason, bytes.len()));
     }
     let start_line = match start {
-        Start::Request { method, uri } => {
-            let name = method.of(bytes);
-            let method = Method::named(name);
-            if name != essentials.cseq_method.of(bytes) {
+        Start::Request { method: span, uri } => {
+            let method = Method::named(span.of(bytes));
+            if !index.text.same(span, essentials.cseq_method) {
                 // RFC 4475 3.1.2.18: an unknown method is better answered 501.
                 let status = if matches!(method, Method::Other(_)) { 501 } else { 400 };
                 let offset = usize::from(essentials.cseq_method.start);

@@ -5,6 +5,7 @@
 //! that every line is read once. Only CRLF ends a line: a bare CR or LF among the headers is a defect.
 
 mod address;
+mod common;
 mod contact;
 mod cursor;
 mod date;
@@ -16,6 +17,7 @@ mod malformed;
 mod message;
 mod method;
 mod number;
+mod padded;
 mod params;
 mod peek;
 mod response;

@@ -93,13 +93,13 @@ pub fn peek<'m>(bytes: &'m [u8], index: &mut Index) -> Peek<'m> {
 /// Reads up to the first line of a header; false where it is missing or something before it or in it is malformed.
 #[inline]
 fn found(bytes: &[u8], index: &mut Index, wanted: HeaderId) -> bool {
-    index.read_to(bytes, Some(wanted)) && index.failure().is_none()
+    index.finds(bytes, wanted)
 }
 
 /// Reads all lines that are left, for the response. Where none of them is malformed, the wanted one is missing.
 #[cold]
 fn failed<'m>(bytes: &[u8], index: &mut Index, missing: &'static str) -> Peek<'m> {
-    index.read_to(bytes, None);
+    index.read_all(bytes);
     let missing = Malformed::bad(missing, bytes.len());
     index.note(missing);
     Peek::Malformed(index.failure().unwrap_or(missing))

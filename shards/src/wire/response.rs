@@ -46,10 +46,11 @@ impl<'a> Response<'a> {
             let Some(line) = index.first_line(id) else { continue };
             append(&mut reply, request, &mut run, line);
             if id == HeaderId::To && !tag.is_empty() {
-                put(&mut reply, request, run.start, line.value.end);
+                let value_end = line.value(request).end;
+                put(&mut reply, request, run.start, value_end);
                 reply.put(b";tag=");
                 reply.put(tag);
-                run.start = line.value.end;
+                run.start = value_end;
             }
         }
         put(&mut reply, request, run.start, run.end);

@@ -129,33 +129,8 @@ pub(super) fn at_sign(bytes: &[u8], at: usize) -> usize {
     find(bytes, at, |v| v.simd_eq(u8x16::splat(b'@')).to_bitmask(), |byte| byte == b'@')
 }
 
-/// A bit for each CR and LF among the 64 bytes from `base`. Not inlined: its caller's loop needs the registers.
-#[inline(never)]
-pub(super) fn breaks(bytes: &[u8], base: usize) -> u64 {
-    if let Some(block) = bytes.get(base..).and_then(|rest| rest.first_chunk::<64>()) {
-        return breaks64(block);
-    }
-    if let Some(block) = bytes.last_chunk::<64>() {
-        let before = base - (bytes.len() - 64);
-        return if before < 64 { breaks64(block) >> before } else { 0 };
-    }
-    let tail = bytes.get(base..).unwrap_or_default();
-    tail.iter().rev().fold(0, |mask, &byte| mask << 1 | u64::from(matches!(byte, b'\r' | b'\n')))
-}
-
-#[inline]
-fn breaks64(block: &[u8; 64]) -> u64 {
-    let (quarters, _) = block.as_chunks::<16>();
-    let mask = |quarter: usize| {
-        let v = u8x16::new(quarters[quarter]);
-        let hits = v.simd_eq(u8x16::splat(b'\r')) | v.simd_eq(u8x16::splat(b'\n'));
-        u64::from(hits.to_bitmask()) << (16 * quarter)
-    };
-    mask(0) | mask(1) | mask(2) | mask(3)
-}
-
 #[inline(always)]
-fn not_plain(v: u8x16) -> u32 {
+pub(super) fn not_plain(v: u8x16) -> u32 {
     // x - low <= high - low, unsigned, is low <= x <= high.
     let letter = (v | u8x16::splat(0x20)) - u8x16::splat(b'a');
     let letter = letter.min(u8x16::splat(25)).simd_eq(letter);
@@ -206,17 +181,6 @@ pub(super) fn word(bytes: &[u8], at: usize) -> u64 {
     match bytes.get(at..at + 8).and_then(|chunk| chunk.first_chunk::<8>()) {
         Some(chunk) => u64::from_le_bytes(*chunk),
         None => short_word(bytes, at),
-    }
-}
-
-/// The four bytes from `at` as a little-endian number; past the end they are zero.
-#[inline(always)]
-pub(super) fn half_word(bytes: &[u8], at: usize) -> u32 {
-    let at = at & OFFSETS;
-    match bytes.get(at..at + 4).and_then(|chunk| chunk.first_chunk::<4>()) {
-        Some(chunk) => u32::from_le_bytes(*chunk),
-        #[allow(clippy::cast_possible_truncation, reason = "fewer than four bytes are left")]
-        None => short_word(bytes, at) as u32,
     }
 }
 
@@ -289,22 +253,9 @@ mod tests {
                     assert_eq!(address_mark(&bytes, 0), stop(&|b| b"<;,\"".contains(&b)));
                     assert_eq!(quote_or_escape(&bytes, 0), stop(&|b| b"\"\\".contains(&b)));
                     assert_eq!(at_sign(&bytes, 0), stop(&|b| b == b'@'));
-                    let mask = breaks(&bytes, 0);
-                    let naive = bytes.iter().take(64).enumerate().fold(0u64, |mask, (i, &b)| {
-                        mask | u64::from(b == b'\r' || b == b'\n') << i
-                    });
-                    assert_eq!(mask, naive);
                 }
             }
         }
-    }
-
-    #[test]
-    fn breaks_in_the_last_block_are_shifted_into_place() {
-        let mut bytes = vec![b'a'; 100];
-        bytes[64] = b'\r';
-        bytes[99] = b'\n';
-        assert_eq!(breaks(&bytes, 64), 1 | 1 << 35);
     }
 
     #[test]

@@ -45,7 +45,7 @@ pub enum Rport {
 }
 
 /// The offsets behind a [`Via`].
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct ViaSpans {
     pub(super) transport: Span,
     /// Not empty once the sent-by was read, also where a parameter behind it is malformed.

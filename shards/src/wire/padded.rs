@@ -1,0 +1,201 @@
+//! A copy of one message with room behind it, so that a wide load anywhere in it needs no look at where it ends, and the
+//! places of its line ends, found on the way. Behind the message stands NUL, which stops every scan and ends every match.
+
+use super::cursor::Span;
+use super::scan;
+use alloc::boxed::Box;
+use alloc::vec;
+use wide::u8x16;
+
+/// Offsets have 16 bits.
+const BYTES: usize = 1 << 16;
+const BLOCKS: usize = BYTES / 64;
+
+/// A message of at most 65,535 bytes.
+#[derive(Debug)]
+pub(super) struct Padded {
+    bytes: Box<[u8; BYTES + 64]>,
+    /// A bit for each CR or LF that follows neither, 64 bytes a word.
+    breaks: Box<[u64; BLOCKS]>,
+    length: usize,
+}
+
+impl Padded {
+    #[allow(clippy::expect_used, reason = "the lengths are the same two lines above")]
+    pub(super) fn new() -> Self {
+        let bytes = vec![0; BYTES + 64].into_boxed_slice();
+        let breaks = vec![0; BLOCKS].into_boxed_slice();
+        Padded {
+            bytes: bytes.try_into().expect("as many bytes"),
+            breaks: breaks.try_into().expect("as many blocks"),
+            length: 0,
+        }
+    }
+
+    /// Takes in a message; of one beyond 65,535 bytes what fits.
+    #[inline]
+    pub(super) fn fill(&mut self, message: &[u8]) {
+        let (blocks, rest) = message.as_chunks::<64>();
+        let (places, _) = self.bytes.as_chunks_mut::<64>();
+        let mut before = 0;
+        for ((block, place), breaks) in blocks.iter().zip(&mut *places).zip(&mut *self.breaks) {
+            *breaks = take_in(block, place, &mut before);
+        }
+        let at = message.len() & !63;
+        let mut last = [0; 64];
+        if let Some(start) = last.get_mut(..rest.len()) {
+            start.copy_from_slice(rest);
+        }
+        if let (Some(place), Some(breaks)) = (places.get_mut(at / 64), self.breaks.get_mut(at / 64))
+        {
+            *breaks = take_in(&last, place, &mut before);
+        }
+        self.length = message.len();
+    }
+
+    #[inline(always)]
+    pub(super) fn len(&self) -> usize {
+        self.length
+    }
+
+    /// The line breaks that begin in a block; none behind the message.
+    #[inline(always)]
+    pub(super) fn breaks(&self, block: usize) -> u64 {
+        self.breaks[block & (BLOCKS - 1)]
+    }
+
+    #[inline(always)]
+    pub(super) fn byte(&self, at: usize) -> u8 {
+        self.bytes[at & (BYTES - 1)]
+    }
+
+    /// The four bytes from `at`, the first one lowest.
+    #[inline(always)]
+    pub(super) fn half_word(&self, at: usize) -> u32 {
+        let at = at & (BYTES - 1);
+        self.bytes[at..at + 4].first_chunk().map_or(0, |chunk| u32::from_le_bytes(*chunk))
+    }
+
+    /// The eight bytes from `at`, the first one lowest.
+    #[inline(always)]
+    pub(super) fn word(&self, at: usize) -> u64 {
+        let at = at & (BYTES - 1);
+        self.bytes[at..at + 8].first_chunk().map_or(0, |chunk| u64::from_le_bytes(*chunk))
+    }
+
+    /// Whether two ranges hold the same bytes.
+    #[inline(always)]
+    pub(super) fn same(&self, a: Span, b: Span) -> bool {
+        let length = a.end.wrapping_sub(a.start);
+        let (start, other) = (usize::from(a.start), usize::from(b.start));
+        if length != b.end.wrapping_sub(b.start) {
+            return false;
+        }
+        match length {
+            1..=8 => (self.word(start) ^ self.word(other)) << (64 - 8 * length) == 0,
+            _ => a.of(&self.bytes[..]) == b.of(&self.bytes[..]),
+        }
+    }
+
+    /// Up to eight decimal digits from `at` as a number, and where they end.
+    #[inline(always)]
+    pub(super) fn digits(&self, at: usize) -> (u32, usize) {
+        let mut word = self.word(at) ^ u64::from_le_bytes([b'0'; 8]);
+        let (mut value, mut end) = (0, at);
+        while word & 0xFF <= 9 && end < at + 8 {
+            #[allow(clippy::cast_possible_truncation, reason = "a digit")]
+            let digit = (word & 0xFF) as u32;
+            value = value * 10 + digit;
+            word >>= 8;
+            end += 1;
+        }
+        (value, end)
+    }
+
+    /// The end of the run of bytes of a class that starts at `at`.
+    #[inline(always)]
+    pub(super) fn run(&self, mut at: usize, class: u8) -> usize {
+        loop {
+            let mask = scan::not_plain(self.chunk(at));
+            if mask == 0 {
+                at += 16;
+                continue;
+            }
+            at += mask.trailing_zeros() as usize;
+            if !scan::is(self.byte(at), class) {
+                return at;
+            }
+            at += 1;
+        }
+    }
+
+    /// The first byte that stands in no URI between brackets or is not ASCII.
+    #[inline(always)]
+    pub(super) fn ascii_uri_end(&self, mut at: usize) -> usize {
+        loop {
+            let v = self.chunk(at);
+            let quote = v.simd_eq(u8x16::splat(b'"'));
+            // '<' and '>' differ in one bit.
+            let bracket = (v | u8x16::splat(0x02)).simd_eq(u8x16::splat(b'>'));
+            // From '!' to '~' it is at most 0x5D less than that.
+            let beyond = v - u8x16::splat(b'!');
+            let beyond = beyond.max(u8x16::splat(0x5E)).simd_eq(beyond);
+            let mask = (quote | bracket | beyond).to_bitmask();
+            if mask != 0 {
+                return at + mask.trailing_zeros() as usize;
+            }
+            at += 16;
+        }
+    }
+
+    /// The first `"` or `\` within the 64 bytes from `at`.
+    #[inline(always)]
+    pub(super) fn quote_or_escape(&self, at: usize) -> Option<usize> {
+        for step in 0..4 {
+            let v = self.chunk(at + 16 * step);
+            let mask =
+                (v.simd_eq(u8x16::splat(b'"')) | v.simd_eq(u8x16::splat(b'\\'))).to_bitmask();
+            if mask != 0 {
+                return Some(at + 16 * step + mask.trailing_zeros() as usize);
+            }
+        }
+        None
+    }
+
+    /// The first byte that is white space or a control.
+    #[inline(always)]
+    pub(super) fn visible_end(&self, mut at: usize) -> usize {
+        loop {
+            let v = self.chunk(at);
+            let stop = v.min(u8x16::splat(b' ')).simd_eq(v) | v.simd_eq(u8x16::splat(0x7F));
+            let mask = stop.to_bitmask();
+            if mask != 0 {
+                return at + mask.trailing_zeros() as usize;
+            }
+            at += 16;
+        }
+    }
+
+    #[inline(always)]
+    fn chunk(&self, at: usize) -> u8x16 {
+        let at = at & (BYTES - 1);
+        self.bytes[at..at + 16].first_chunk().map_or(u8x16::ZERO, |chunk| u8x16::new(*chunk))
+    }
+}
+
+/// Copies a block, and gives its line breaks; `before` tells whether the byte before it is one.
+#[inline(always)]
+fn take_in(block: &[u8; 64], place: &mut [u8; 64], before: &mut u64) -> u64 {
+    let (quarters, _) = block.as_chunks::<16>();
+    let (places, _) = place.as_chunks_mut::<16>();
+    let mut hits = 0;
+    for quarter in 0..4 {
+        let v = u8x16::new(quarters[quarter]);
+        places[quarter] = v.to_array();
+        let mask = (v.simd_eq(u8x16::splat(b'\r')) | v.simd_eq(u8x16::splat(b'\n'))).to_bitmask();
+        hits |= u64::from(mask) << (16 * quarter);
+    }
+    let first = hits & !(hits << 1 | *before);
+    *before = hits >> 63;
+    first
+}
