@@ -246,11 +246,16 @@ impl Report {
         }
     }
 
+    /// Whether something else took the generator's CPU, so that the run is worth repeating.
+    pub fn disturbed(&self) -> bool {
+        self.generator_preempted_percent > PREEMPTED_SHARE_MAX * 100.0
+    }
+
     fn why_generator(&self) -> Option<String> {
         if self.own_drops > 0 {
             return Some(format!("its own sockets dropped {} datagrams", self.own_drops));
         }
-        if self.generator_preempted_percent > PREEMPTED_SHARE_MAX * 100.0 {
+        if self.disturbed() {
             let percent = self.generator_preempted_percent;
             return Some(format!("it was without its CPU for {percent:.0} % of the time"));
         }
