@@ -80,8 +80,6 @@ impl Readiness for Epoll {
         }
         self.look(at_most - spin).unwrap_or_default()
     }
-
-    async fn breathe(&mut self) {}
 }
 
 /// Runs a future that never waits for anything but itself.

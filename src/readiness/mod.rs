@@ -42,9 +42,6 @@ pub trait Readiness {
     /// Waits until a socket can be read, the bell is rung (which is silenced), or `at_most` has passed. It may also
     /// return for no reason.
     fn wait(&mut self, at_most: Duration) -> impl Future<Output = Woken>;
-
-    /// Lets what else runs on this core go first, where it has waited long enough.
-    fn breathe(&mut self) -> impl Future<Output = ()>;
 }
 
 /// How a core waits, in numbers.

@@ -25,9 +25,11 @@ pub(super) const OPERATIONS: &[u8] =
 /// glommio refuses to start below this.
 pub(super) const MEMLOCK_BYTES_MIN: u64 = 512 * 1024;
 
-/// How long the loop may run before it lets the executor look after its rings. The default of 100 ms would let whatever
-/// else runs here wait that long behind a busy loop.
-const PREEMPT_AFTER: Duration = Duration::from_micros(500);
+/// How long a task may run before glommio wants another to run: practically for ever. A busy loop never yields: there is nobody
+/// to take turns with, as it looks into rings and phase itself and the watchers have nothing to do meanwhile. A short time is
+/// dangerous: where the scheduler takes the CPU away for longer than it between setting that timer and running the first
+/// task, glommio 0.9 believes that there is nothing to run and sleeps until the kernel reports something, which may be never.
+const PREEMPT_AFTER: Duration = Duration::from_secs(10);
 
 /// Registered memory of an executor; nothing here reads files, so the least there is.
 const IO_MEMORY_BYTES: usize = 64 * 1024;
@@ -157,10 +159,6 @@ impl Readiness for Uring {
         }
         self.shared.rung.set(false);
         Woken { error: self.shared.error.take() }
-    }
-
-    async fn breathe(&mut self) {
-        glommio::yield_if_needed().await;
     }
 }
 

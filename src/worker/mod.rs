@@ -130,7 +130,6 @@ impl<H: Handler> Worker<H> {
             }
             if busy {
                 self.desk.metrics.rounds += 1;
-                readiness.breathe().await;
             } else if self.inbox.may_sleep() {
                 self.sleep(&mut readiness).await;
                 self.inbox.awake();
