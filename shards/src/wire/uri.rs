@@ -6,6 +6,7 @@ use super::malformed::Malformed;
 use super::scan::{self, HOST, SCHEME, Text, URI_HEADERS, URI_PARAMS, USER};
 use super::via;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use wide::u8x16;
 
 /// What a URI begins with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,14 +124,56 @@ impl<'m> Uri<'m> {
     }
 
     /// Takes a URI apart that fills a cursor.
-    pub(super) fn read(mut cursor: Cursor<'m>) -> Result<Self, Malformed> {
+    #[inline]
+    pub(super) fn read(cursor: Cursor<'m>) -> Result<Self, Malformed> {
+        let raw = cursor.value().get(cursor.at..).unwrap_or_default();
+        match Uri::common(raw) {
+            Some(uri) => Ok(uri),
+            None => Uri::read_any(cursor),
+        }
+    }
+
+    /// `sip:host` and `sip:user@host` of 16 to 64 bytes, the host a name or an IPv4 address: what nearly every To and
+    /// Request-URI is. What it takes, [`read_any`](Self::read_any) takes as well.
+    #[inline]
+    fn common(raw: &'m [u8]) -> Option<Self> {
         const SIP: Text = Text::new("sip:");
-        const SIPS: Text = Text::new("sips:");
-        const TEL: Text = Text::new("tel:");
-        let start = cursor.at;
-        let word = scan::word(cursor.bytes, start);
-        let mut uri = Uri {
-            raw: &cursor.value()[start..],
+        let last = raw.last_chunk::<16>()?;
+        if raw.len() > 64 || !SIP.begins(scan::word(raw, 0)) {
+            return None;
+        }
+        // A bit for each byte that is no letter, digit, dot or hyphen. The last 16 bytes may be looked at twice.
+        let mut marks = u64::from(scan::not_plain(u8x16::new(*last))) << (raw.len() - 16);
+        for (place, chunk) in raw.as_chunks::<16>().0.iter().enumerate() {
+            marks |= u64::from(scan::not_plain(u8x16::new(*chunk))) << (16 * place);
+        }
+        // The colon behind the scheme is one.
+        marks &= !0xF;
+        let mut user = None;
+        let mut host = raw.get(4..)?;
+        while marks != 0 {
+            let at = marks.trailing_zeros() as usize;
+            marks &= marks - 1;
+            match raw.get(at) {
+                Some(b'@') if at > 4 && marks == 0 => {
+                    user = Some(raw.get(4..at)?);
+                    host = raw.get(at + 1..)?;
+                }
+                Some(&byte) if scan::is(byte, USER) && marks != 0 => {}
+                Some(_) | None => return None,
+            }
+        }
+        if host.is_empty() {
+            return None;
+        }
+        let host = Host::new(host);
+        Some(Uri { user, host, ..Uri::without_parts(raw) })
+    }
+
+    #[inline]
+    fn without_parts(raw: &'m [u8]) -> Self {
+        Uri {
+            raw,
             scheme: Scheme::Sip,
             user: None,
             is_user_escaped: false,
@@ -139,7 +182,16 @@ impl<'m> Uri<'m> {
             port: None,
             params: &[],
             headers: &[],
-        };
+        }
+    }
+
+    fn read_any(mut cursor: Cursor<'m>) -> Result<Self, Malformed> {
+        const SIP: Text = Text::new("sip:");
+        const SIPS: Text = Text::new("sips:");
+        const TEL: Text = Text::new("tel:");
+        let start = cursor.at;
+        let word = scan::word(cursor.bytes, start);
+        let mut uri = Uri::without_parts(&cursor.value()[start..]);
         if SIP.begins(word) && cursor.end - start > 4 {
             cursor.at += 4;
             uri.hierarchical(&mut cursor)?;
@@ -551,6 +603,55 @@ mod tests {
             assert!(!uri(a).equivalent(&uri(b)), "{a} != {b}");
             assert!(!uri(b).equivalent(&uri(a)), "{b} != {a}");
         }
+    }
+
+    #[test]
+    fn the_common_form_is_read_as_any_other() {
+        let mut taken = 0;
+        for user in [
+            "",
+            "@",
+            "alice.b-1@",
+            "a_b@",
+            "+15551234;x=1@",
+            "a%41@",
+            "a:b@",
+            "a@b@",
+            "a>@",
+            "\u{e9}@",
+        ] {
+            for host in [
+                "",
+                "h",
+                "sip.example.com",
+                "192.0.2.1",
+                "h_h.example",
+                "h:5060",
+                "h;lr",
+                "h?a=b",
+                "[::1]",
+            ] {
+                for scheme in ["sip:", "SIP:", "sips:", "tel:", ":", ""] {
+                    for length in [0, 1, 5, 15, 16, 17, 30, 60, 70] {
+                        let text = alloc::format!("{scheme}{}{user}{host}", "x".repeat(length));
+                        let raw = text.as_bytes();
+                        let Some(common) = Uri::common(raw) else { continue };
+                        taken += 1;
+                        let any = Uri {
+                            ..Uri::read_any(Cursor {
+                                bytes: raw,
+                                at: 0,
+                                end: raw.len(),
+                                reason: "",
+                            })
+                            .unwrap()
+                        };
+                        assert_eq!(alloc::format!("{common:?}"), alloc::format!("{any:?}"));
+                    }
+                }
+            }
+        }
+        assert!(taken > 200, "{taken}");
     }
 
     #[test]
