@@ -103,6 +103,19 @@ impl Reply<'_> {
         }
     }
 
+    /// Appends the first `length` bytes of a block, which is copied as one.
+    #[inline]
+    pub fn put_front<const N: usize>(&mut self, block: &[u8; N], length: usize) {
+        let rest = self.outbox.bytes.get_mut(self.end..).unwrap_or_default();
+        match rest.first_chunk_mut::<N>() {
+            Some(place) => {
+                *place = *block;
+                self.end += length.min(N);
+            }
+            None => self.put(block.get(..length).unwrap_or_default()),
+        }
+    }
+
     /// What was written so far.
     #[must_use]
     #[inline]
@@ -152,7 +165,14 @@ mod tests {
         assert!(outbox.has_room());
 
         let mut reply = outbox.reply();
-        reply.put(b"hello");
+        reply.put(&vec![b'a'; Outbox::MESSAGE_BYTES_MAX - 4]);
+        reply.put_front(b"bcdefghi", 4);
+        assert!(reply.written().ends_with(b"aabcde"));
+        reply.put_front(b"fghi", 1);
+        assert!(!reply.send(to, from));
+
+        let mut reply = outbox.reply();
+        reply.put_front(b"hello world", 5);
         assert!(reply.send(to, from));
         assert_eq!(outbox.bytes(&outbox.sends()[0]), b"hello");
         assert!(!outbox.has_room());

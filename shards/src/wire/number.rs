@@ -68,14 +68,18 @@ impl Decimal {
     pub fn new(mut value: u32) -> Self {
         let mut digits = [b'0'; 10];
         let mut start = 10;
-        loop {
-            start -= 1;
-            digits[start] = b'0' + (value % 10) as u8;
-            value /= 10;
-            if value == 0 || start == 0 {
-                return Decimal { digits, start: start as u8 };
-            }
+        while value >= 10 && start >= 2 {
+            start -= 2;
+            let pair = PAIRS[(value % 100) as usize];
+            (digits[start], digits[start + 1]) = (pair[0], pair[1]);
+            value /= 100;
         }
+        // What is left is one digit, or nothing after an even number of them.
+        if value > 0 || start == 10 {
+            start -= 1;
+            digits[start] = b'0' + value as u8;
+        }
+        Decimal { digits, start: start as u8 }
     }
 
     /// The digits.
@@ -84,6 +88,34 @@ impl Decimal {
     pub fn as_bytes(&self) -> &[u8] {
         self.digits.get(usize::from(self.start)..).unwrap_or_default()
     }
+}
+
+/// The digits of a port in front, and how many they are; what is behind them is nothing.
+#[inline]
+#[allow(clippy::cast_possible_truncation, reason = "a digit")]
+pub(super) fn port_digits(port: u16) -> ([u8; 8], usize) {
+    let [a, b] = PAIRS[usize::from(port / 100 % 100)];
+    let [c, d] = PAIRS[usize::from(port % 100)];
+    let text = u64::from_le_bytes([b'0' + (port / 10_000) as u8, a, b, c, d, 0, 0, 0]);
+    // Leading zeros, but for the last digit.
+    let zeros = (text ^ 0x30_30_30_30).trailing_zeros() as usize / 8;
+    let zeros = zeros.min(4);
+    ((text >> (8 * zeros)).to_le_bytes(), 5 - zeros)
+}
+
+/// 00 to 99.
+static PAIRS: [[u8; 2]; 100] = pairs();
+
+const fn pairs() -> [[u8; 2]; 100] {
+    let mut table = [[0; 2]; 100];
+    let mut value = 0;
+    while value < 100 {
+        #[allow(clippy::cast_possible_truncation, reason = "digits")]
+        let pair = [b'0' + (value / 10) as u8, b'0' + (value % 10) as u8];
+        table[value] = pair;
+        value += 1;
+    }
+    table
 }
 
 #[cfg(test)]
@@ -129,6 +161,12 @@ mod tests {
     fn digits_are_written_as_the_standard_library_writes_them() {
         for value in [0, 1, 9, 10, 99, 100, 5060, 65_535, 4_294_967_295] {
             assert_eq!(Decimal::new(value).as_bytes(), format!("{value}").as_bytes());
+        }
+        for port in 0..=u16::MAX {
+            let (digits, length) = port_digits(port);
+            let text = format!("{port}");
+            assert_eq!(&digits[..length], text.as_bytes());
+            assert_eq!(Decimal::new(u32::from(port)).as_bytes(), text.as_bytes());
         }
     }
 }

@@ -4,7 +4,7 @@
 use super::cursor::Span;
 use super::header::HeaderId;
 use super::index::{Index, Line};
-use super::number::Decimal;
+use super::number::{self, Decimal};
 use super::uri::Host;
 use super::via::Rport;
 use crate::io::Reply;
@@ -32,27 +32,29 @@ impl<'a> Response<'a> {
     ) -> Option<Self> {
         let top = index.first_line(HeaderId::Via)?;
         status_line(&mut reply, status, reason);
-        // RFC 3261 8.2.6.2: the To of the response has a tag, but for a 100.
-        let tag = if status == 100 || index.essentials.to.tag.is_some() { &[] } else { tag };
         // What is copied unchanged is put at once, over as many lines as stand together.
         let mut run = Span { start: top.start, end: top.end };
         run.start = top_via(&mut reply, request, index, run.start, &source);
         if index.is_repeated(HeaderId::Via) {
             for line in index.lines_of(HeaderId::Via).skip(1) {
-                append(&mut reply, request, &mut run, line);
+                append(&mut reply, request, &mut run, Some(line));
             }
         }
-        for id in [HeaderId::From, HeaderId::To, HeaderId::CallId, HeaderId::CSeq] {
-            let Some(line) = index.first_line(id) else { continue };
-            append(&mut reply, request, &mut run, line);
-            if id == HeaderId::To && !tag.is_empty() {
-                let value_end = line.value(request).end;
-                put(&mut reply, request, run.start, value_end);
-                reply.put(b";tag=");
-                reply.put(tag);
-                run.start = value_end;
-            }
+        append(&mut reply, request, &mut run, index.first_line(HeaderId::From));
+        let to = index.first_line(HeaderId::To);
+        append(&mut reply, request, &mut run, to);
+        // RFC 3261 8.2.6.2: the To of the response has a tag, but for a 100.
+        if let Some(to) = to
+            && status != 100
+            && index.essentials.to.tag.is_none()
+        {
+            let value_end = to.value(request).end;
+            put(&mut reply, request, run.start, value_end);
+            put_tag(&mut reply, tag);
+            run.start = value_end;
         }
+        append(&mut reply, request, &mut run, index.first_line(HeaderId::CallId));
+        append(&mut reply, request, &mut run, index.first_line(HeaderId::CSeq));
         put(&mut reply, request, run.start, run.end);
         Some(Response { reply })
     }
@@ -110,7 +112,8 @@ pub fn response_destination(index: &Index, source: SocketAddr) -> SocketAddr {
 
 /// Adds a line to the run of lines that stand together in the request, or puts that run and starts another.
 #[inline(always)]
-fn append(reply: &mut Reply<'_>, request: &[u8], run: &mut Span, line: &Line) {
+fn append(reply: &mut Reply<'_>, request: &[u8], run: &mut Span, line: Option<&Line>) {
+    let Some(line) = line else { return };
     if run.end == line.start {
         run.end = line.end;
     } else {
@@ -119,10 +122,21 @@ fn append(reply: &mut Reply<'_>, request: &[u8], run: &mut Span, line: &Line) {
     }
 }
 
-#[inline(always)]
+#[inline(never)]
 fn put(reply: &mut Reply<'_>, request: &[u8], start: u16, end: u16) {
-    if start < end {
-        reply.put(Span { start, end }.of(request));
+    reply.put(Span { start, end }.of(request));
+}
+
+#[inline]
+fn put_tag(reply: &mut Reply<'_>, tag: &[u8]) {
+    if tag.is_empty() {
+        return;
+    }
+    reply.put(b";tag=");
+    match tag.first_chunk::<16>() {
+        // The length is known: no call.
+        Some(tag16) if tag.len() == 16 => reply.put(tag16),
+        Some(_) | None => reply.put(tag),
     }
 }
 
@@ -168,16 +182,16 @@ fn top_via(
         at = removed.end;
     }
     put(reply, request, at, via.raw.end);
-    let mut text = Text { bytes: [0; 80], length: 0 };
+    let mut text = Text { bytes: [0; Text::BYTES], length: 0 };
     if rport.is_some() || !is_sent_from(Host::new(via.host.of(request)), source) {
         text.push(b";received=");
         text.push_ip(source);
     }
     if rport.is_some() {
         text.push(b";rport=");
-        text.push(Decimal::new(u32::from(source.port())).as_bytes());
+        text.push_port(source.port());
     }
-    reply.put(text.bytes.get(..text.length).unwrap_or_default());
+    reply.put_front(&text.bytes, text.length);
     via.raw.end
 }
 
@@ -189,17 +203,28 @@ fn is_sent_from(host: Host<'_>, source: &SocketAddr) -> bool {
 
 /// A short text on the stack: one copy into the reply instead of many.
 struct Text {
-    bytes: [u8; 80],
+    bytes: [u8; Text::BYTES],
     length: usize,
 }
 
 impl Text {
-    #[inline]
-    fn push(&mut self, bytes: &[u8]) {
-        let end = self.length + bytes.len();
-        if let Some(target) = self.bytes.get_mut(self.length..end) {
-            target.copy_from_slice(bytes);
-            self.length = end;
+    /// `;received=`, the longest text form of an IPv6 address, 45 bytes, `;rport=` and 5 digits are less.
+    const BYTES: usize = 80;
+
+    /// Appends bytes; the few that are pushed here always fit.
+    #[inline(always)]
+    fn push<const N: usize>(&mut self, bytes: &[u8; N]) {
+        self.push_front(bytes, N);
+    }
+
+    /// Appends the first bytes of some.
+    #[inline(always)]
+    fn push_front<const N: usize>(&mut self, bytes: &[u8; N], length: usize) {
+        let place = self.bytes.get_mut(self.length..).and_then(|rest| rest.first_chunk_mut::<N>());
+        debug_assert!(place.is_some());
+        if let Some(place) = place {
+            *place = *bytes;
+            self.length += length;
         }
     }
 
@@ -214,18 +239,12 @@ impl Text {
 
     #[inline]
     fn push_ipv4(&mut self, ip: Ipv4Addr) {
-        for (place, octet) in ip.octets().into_iter().enumerate() {
-            if place > 0 {
-                self.push_byte(b'.');
-            }
-            if octet >= 100 {
-                self.push_byte(b'0' + octet / 100);
-            }
-            if octet >= 10 {
-                self.push_byte(b'0' + octet / 10 % 10);
-            }
-            self.push_byte(b'0' + octet % 10);
+        for octet in ip.octets() {
+            let length = 2 + usize::from(octet >= 10) + usize::from(octet >= 100);
+            self.push_front(&OCTETS[usize::from(octet)], length);
         }
+        // The last dot is one too many.
+        self.length -= 1;
     }
 
     #[inline(never)]
@@ -239,17 +258,38 @@ impl Text {
     }
 
     #[inline]
-    fn push_byte(&mut self, byte: u8) {
-        if let Some(slot) = self.bytes.get_mut(self.length) {
-            *slot = byte;
-            self.length += 1;
-        }
+    fn push_port(&mut self, port: u16) {
+        let (digits, length) = number::port_digits(port);
+        self.push_front(&digits, length);
     }
 }
 
 impl core::fmt::Write for Text {
     fn write_str(&mut self, text: &str) -> core::fmt::Result {
-        self.push(text.as_bytes());
+        let end = self.length + text.len();
+        let place = self.bytes.get_mut(self.length..end).ok_or(core::fmt::Error)?;
+        place.copy_from_slice(text.as_bytes());
+        self.length = end;
         Ok(())
     }
+}
+
+/// Every octet in decimal with a dot behind it.
+static OCTETS: [[u8; 4]; 256] = octets();
+
+const fn octets() -> [[u8; 4]; 256] {
+    let mut table = [[0; 4]; 256];
+    let mut octet = 0;
+    while octet < 256 {
+        #[allow(clippy::cast_possible_truncation, reason = "digits")]
+        let digits =
+            [b'0' + (octet / 100) as u8, b'0' + (octet / 10 % 10) as u8, b'0' + (octet % 10) as u8];
+        table[octet] = match octet {
+            0..10 => [digits[2], b'.', 0, 0],
+            10..100 => [digits[1], digits[2], b'.', 0],
+            _ => [digits[0], digits[1], digits[2], b'.'],
+        };
+        octet += 1;
+    }
+    table
 }
