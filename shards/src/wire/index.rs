@@ -199,7 +199,11 @@ impl Index {
             return false;
         }
         for line in lines.iter_mut() {
-            let Some((end, is_last)) = ends.common_line_end(text) else { return false };
+            let Some((end, word)) = ends.next_break(text) else { return false };
+            let is_last = !is_between_lines(word);
+            if is_last && word != END_OF_LINES {
+                return false;
+            }
             let Some((id, colon)) =
                 header::common(text, start).or_else(|| header::any(bytes, start, end))
             else {
@@ -457,43 +461,42 @@ enum LineEnd {
     Missing,
 }
 
+/// The last line's CRLF and the empty line.
+const END_OF_LINES: u32 = u32::from_le_bytes(*b"\r\n\r\n");
+
+/// Whether a word is CRLF and neither white space nor a control, so that it ends a line and another one follows.
+#[inline(always)]
+fn is_between_lines(word: u32) -> bool {
+    const LEAST: u32 = u32::from_le_bytes(*b"!\0\r\n");
+    (word.rotate_left(16) & 0xFFFF_00FF).wrapping_sub(LEAST) <= 0xFF - b'!' as u32
+}
+
 impl LineEnds {
     #[inline]
     fn new(text: &Padded) -> Self {
-        LineEnds { breaks: text.breaks(0), block: 0 }
+        LineEnds { breaks: text.breaks(0).unwrap_or_default(), block: 0 }
     }
 
-    /// The next CRLF, where no fold, and nothing but an empty line or a name, follows; and whether it is the last.
+    /// The next break, and the four bytes there.
     #[inline(always)]
-    fn common_line_end(&mut self, text: &Padded) -> Option<(usize, bool)> {
-        const CRLF: u32 = u32::from_le_bytes(*b"\r\n\0\0");
+    fn next_break(&mut self, text: &Padded) -> Option<(usize, u32)> {
         while self.breaks == 0 {
             self.block += 1;
-            if self.block * 64 > text.len() {
-                return None;
-            }
-            self.breaks = text.breaks(self.block);
+            self.breaks = text.breaks(self.block)?;
         }
-        let end = self.block * 64 + self.breaks.trailing_zeros() as usize;
+        let at = self.block * 64 + self.breaks.trailing_zeros() as usize;
         self.breaks &= self.breaks - 1;
-        let word = text.half_word(end);
-        let behind = word >> 16 & 0xFF;
-        if word & 0xFFFF == CRLF && behind > u32::from(b' ') {
-            return Some((end, false));
-        }
-        if word == u32::from_le_bytes(*b"\r\n\r\n") {
-            return Some((end, true));
-        }
-        None
+        Some((at, text.half_word(at)))
     }
 
     /// The CRLF that ends the line from `start` and does not fold it.
     // RFC 3261 7: only CRLF ends a line. Who takes a bare CR or LF for one reads another message than its neighbour does.
     #[inline]
     fn line_end(&mut self, text: &Padded, bytes: &[u8], start: usize) -> LineEnd {
-        match self.common_line_end(text) {
-            Some((end, is_last)) => LineEnd::At { end, is_last },
-            None => self.unusual_line_end(text, bytes, start),
+        match self.next_break(text) {
+            Some((end, word)) if is_between_lines(word) => LineEnd::At { end, is_last: false },
+            Some((end, word)) if word == END_OF_LINES => LineEnd::At { end, is_last: true },
+            Some(_) | None => self.unusual_line_end(text, bytes, start),
         }
     }
 
@@ -538,7 +541,7 @@ impl LineEnds {
     fn resume(&mut self, text: &Padded, start: usize) {
         let bit = 1 << (start % 64);
         self.block = start / 64;
-        self.breaks = text.breaks(self.block) & !(bit - 1);
+        self.breaks = text.breaks(self.block).unwrap_or_default() & !(bit - 1);
         if matches!(text.byte(start), b'\r' | b'\n') {
             self.breaks |= bit;
         }

@@ -15,7 +15,7 @@ const BLOCKS: usize = BYTES / 64;
 #[derive(Debug)]
 pub(super) struct Padded {
     bytes: Box<[u8; BYTES + 64]>,
-    /// A bit for each CR or LF that follows neither, 64 bytes a word.
+    /// A bit for each CR or LF that follows neither, and for the end of the message; 64 bytes a word.
     breaks: Box<[u64; BLOCKS]>,
     length: usize,
 }
@@ -48,7 +48,8 @@ impl Padded {
         }
         if let (Some(place), Some(breaks)) = (places.get_mut(at / 64), self.breaks.get_mut(at / 64))
         {
-            *breaks = take_in(&last, place, &mut before);
+            // The end of the message is a break too, so that a search for one need not look for it.
+            *breaks = take_in(&last, place, &mut before) | 1 << rest.len();
         }
         self.length = message.len();
     }
@@ -58,10 +59,10 @@ impl Padded {
         self.length
     }
 
-    /// The line breaks that begin in a block; none behind the message.
+    /// The line breaks that begin in a block of 64 bytes, and the end of the message.
     #[inline(always)]
-    pub(super) fn breaks(&self, block: usize) -> u64 {
-        self.breaks[block & (BLOCKS - 1)]
+    pub(super) fn breaks(&self, block: usize) -> Option<u64> {
+        self.breaks.get(block).copied()
     }
 
     #[inline(always)]
