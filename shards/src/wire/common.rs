@@ -7,50 +7,64 @@ use super::padded::Padded;
 use super::scan::{HOST, TOKEN, Text, VALUE};
 use super::via::{Rport, ViaSpans};
 
-/// One Via value: `SIP/2.0/UDP host[:port]` with `branch` and an empty `rport`, if any.
+/// One Via value: `SIP/2.0/UDP host[:port]` with `branch` and an empty `rport`, if any. `via` is empty and stays so where this
+/// form is not met.
 #[inline]
-pub(super) fn via(text: &Padded, start: usize, end: usize) -> Option<ViaSpans> {
+pub(super) fn via(text: &Padded, start: usize, end: usize, via: &mut ViaSpans) -> bool {
     const SIP_2_0: Text = Text::new("sip/2.0/");
     const UDP: Text = Text::new("udp ");
     const BRANCH: Text = Text::new(";branch=");
     const RPORT: Text = Text::new(";rport");
     if !SIP_2_0.begins(text.word(start)) || !UDP.begins(text.word(start + 8)) {
-        return None;
+        return false;
     }
-    let mut via = ViaSpans { transport: Span::new(start + 8, start + 11), ..ViaSpans::default() };
-    let mut at = text.run(start + 12, HOST);
-    via.host = Span::new(start + 12, at);
-    if via.host.is_empty() {
-        return None;
-    }
+    let host_end = text.run(start + 12, HOST);
+    let (mut at, mut port) = (host_end, 0);
     if text.byte(at) == b':' {
-        let (port, port_end) = text.digits(at + 1);
-        via.port = Some(u16::try_from(port).ok().filter(|&port| port > 0)?);
-        at = port_end;
-    }
-    via.params = Span::new(at, end);
-    while at != end {
-        let word = text.word(at);
-        if BRANCH.begins(word) && via.branch.is_none() {
-            let value = at + 8;
-            at = text.run(value, VALUE);
-            if at == value {
-                return None;
-            }
-            via.branch = Some(Span::new(value, at));
-        } else if RPORT.begins(word) && via.rport_param.is_none() {
-            via.rport_param = Some(Span::new(at, at + 6));
-            via.rport = Rport::Asked;
-            at += 6;
-            if at != end && text.byte(at) != b';' {
-                return None;
-            }
-        } else {
-            return None;
+        (port, at) = text.digits(at + 1);
+        if port == 0 || port > u32::from(u16::MAX) {
+            return false;
         }
     }
+    let params = at;
+    let (mut branch, mut rport) = (Span::default(), Span::default());
+    while at != end {
+        let word = text.word(at);
+        if BRANCH.begins(word) && branch.is_empty() {
+            let value = at + 8;
+            at = text.run(value, VALUE);
+            branch = Span::new(value, at);
+            if branch.is_empty() {
+                return false;
+            }
+        } else if RPORT.begins(word) && rport.is_empty() {
+            rport = Span::new(at, at + 6);
+            at += 6;
+            if at != end && text.byte(at) != b';' {
+                return false;
+            }
+        } else {
+            return false;
+        }
+    }
+    if host_end == start + 12 {
+        return false;
+    }
+    via.transport = Span::new(start + 8, start + 11);
+    via.host = Span::new(start + 12, host_end);
+    via.params = Span::new(params, end);
     via.raw = Span::new(start, end);
-    Some(via)
+    if port > 0 {
+        via.port = u16::try_from(port).ok();
+    }
+    if !branch.is_empty() {
+        via.branch = Some(branch);
+    }
+    if !rport.is_empty() {
+        via.rport_param = Some(rport);
+        via.rport = Rport::Asked;
+    }
+    true
 }
 
 /// From and To: a name address with a tag or no parameter.

@@ -35,7 +35,7 @@ impl Essentials {
         end: usize,
     ) -> bool {
         match id {
-            HeaderId::Via => keep(&mut self.via, common::via(text, start, end)),
+            HeaderId::Via => common::via(text, start, end, &mut self.via),
             HeaderId::From => keep(&mut self.from, common::single(text, start, end)),
             HeaderId::To => keep(&mut self.to, common::single(text, start, end)),
             HeaderId::CallId => {

@@ -237,7 +237,7 @@ impl Index {
     }
 
     /// Reads the essential headers of a surveyed message; false where one is malformed.
-    #[inline]
+    #[inline(always)]
     fn read_essentials(&mut self, bytes: &[u8]) -> bool {
         let is_sound = |read: Option<bool>| read != Some(false);
         // The peek has read one of these.

@@ -104,14 +104,13 @@ impl<'m> Message<'m> {
         if let Some(failure) = index.failure() {
             return Err(failure);
         }
-        let (start_line, body) = match read(bytes, index) {
-            Ok(read) => read,
+        match read(bytes, index) {
+            Ok((start_line, body)) => Ok(Message { bytes, index, start_line, body }),
             Err(malformed) => {
                 index.note(malformed);
-                return Err(malformed);
+                Err(malformed)
             }
-        };
-        Ok(Message { bytes, index, start_line, body })
+        }
     }
 
     /// The first line.

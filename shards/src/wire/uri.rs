@@ -124,7 +124,7 @@ impl<'m> Uri<'m> {
     }
 
     /// Takes a URI apart that fills a cursor.
-    #[inline]
+    #[inline(always)]
     pub(super) fn read(cursor: Cursor<'m>) -> Result<Self, Malformed> {
         let raw = cursor.value().get(cursor.at..).unwrap_or_default();
         match Uri::common(raw) {
