@@ -57,6 +57,13 @@ impl<'m> Iterator for Contacts<'m> {
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
+        // The end is told without a call.
+        if self.values.is_at_end() { None } else { self.next_value() }
+    }
+}
+
+impl<'m> Contacts<'m> {
+    fn next_value(&mut self) -> Option<Result<Contact<'m>, Malformed>> {
         let bytes = self.bytes;
         if let Some(contact) = self.values.next_line(|line| common(self.text, bytes, line)) {
             return Some(Ok(Contact::Address(contact)));

@@ -555,6 +555,14 @@ pub(super) struct LinesOf<'m> {
     lines: &'m [Line],
 }
 
+impl LinesOf<'_> {
+    /// Whether no line of any header is left to look at.
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.lines.is_empty()
+    }
+}
+
 impl<'m> Iterator for LinesOf<'m> {
     type Item = &'m Line;
 

@@ -24,6 +24,12 @@ impl<'m> Values<'m> {
         Values { bytes: message.bytes, lines: message.index.lines_of(id), cursor: None, reason }
     }
 
+    /// Whether there is certainly no value any more.
+    #[inline]
+    pub(super) fn is_at_end(&self) -> bool {
+        self.cursor.is_none() && self.lines.is_empty()
+    }
+
     /// Hands the next line to `take`, where one begins here, and passes over it if something is taken.
     #[inline(always)]
     pub(super) fn next_line<T>(&mut self, take: impl FnOnce(&Line) -> Option<T>) -> Option<T> {

@@ -1,8 +1,12 @@
 //! SIP messages as they stand in a datagram: found, judged and taken apart over the received bytes (RFC 3261 25), and the
-//! responses to them written. It owns offsets only, copies nothing, and knows nothing of transactions or bindings.
+//! responses to them written. What it gives are parts of the received bytes; it knows nothing of transactions or bindings.
 //!
 //! [`peek()`] tells what a datagram is and where it lives; [`Message::parse`] reads on from there with the same [`Index`], so
 //! that every line is read once. Only CRLF ends a line: a bare CR or LF among the headers is a defect.
+//!
+//! There are two readers. The common one (`padded`, `common`) takes what nearly every message looks like, in a straight line; the
+//! complete one (`cursor` and what uses it) takes all that the grammar allows, tells the defects, and is asked where the first
+//! gives up. Tests hold the two against each other.
 
 mod address;
 mod common;

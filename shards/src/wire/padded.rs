@@ -5,6 +5,7 @@ use super::cursor::Span;
 use super::scan;
 use alloc::boxed::Box;
 use alloc::vec;
+use core::fmt;
 use wide::u8x16;
 
 /// Offsets have 16 bits.
@@ -12,7 +13,6 @@ const BYTES: usize = 1 << 16;
 const BLOCKS: usize = BYTES / 64;
 
 /// A message of at most 65,535 bytes.
-#[derive(Debug)]
 pub(super) struct Padded {
     bytes: Box<[u8; BYTES + 64]>,
     /// A bit for each CR or LF that follows neither, and for the end of the message; 64 bytes a word.
@@ -184,19 +184,87 @@ impl Padded {
     }
 }
 
+impl fmt::Debug for Padded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Padded").field("length", &self.length).finish_non_exhaustive()
+    }
+}
+
 /// Copies a block, and gives its line breaks; `before` tells whether the byte before it is one.
 #[inline(always)]
 fn take_in(block: &[u8; 64], place: &mut [u8; 64], before: &mut u64) -> u64 {
     let (quarters, _) = block.as_chunks::<16>();
     let (places, _) = place.as_chunks_mut::<16>();
+    // All of it is loaded before anything is stored, so that nothing is loaded twice.
+    let quarters = [0, 1, 2, 3].map(|quarter| u8x16::new(quarters[quarter]));
     let mut hits = 0;
-    for quarter in 0..4 {
-        let v = u8x16::new(quarters[quarter]);
-        places[quarter] = v.to_array();
+    for (quarter, v) in quarters.iter().enumerate() {
         let mask = (v.simd_eq(u8x16::splat(b'\r')) | v.simd_eq(u8x16::splat(b'\n'))).to_bitmask();
         hits |= u64::from(mask) << (16 * quarter);
+    }
+    for (place, v) in places.iter_mut().zip(quarters) {
+        *place = v.to_array();
     }
     let first = hits & !(hits << 1 | *before);
     *before = hits >> 63;
     first
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::scan::{HOST, TOKEN, USER, VALUE};
+    use alloc::vec::Vec;
+
+    #[test]
+    fn scans_agree_with_single_steps_whatever_was_there_before() {
+        let mut text = Padded::new();
+        for length in [0, 1, 15, 16, 17, 63, 64, 65, 127, 128, 129, 200] {
+            for byte in 0..=255u8 {
+                // What an earlier and longer message leaves behind is never seen.
+                text.fill(&[b'a'; 400]);
+                let mut bytes: Vec<u8> = vec![b'b'; length];
+                if let Some(middle) = bytes.get_mut(length / 2) {
+                    *middle = byte;
+                }
+                text.fill(&bytes);
+                let end = |stop: &dyn Fn(u8) -> bool| {
+                    bytes.iter().position(|&b| stop(b)).unwrap_or(length)
+                };
+                for class in [TOKEN, HOST, USER, VALUE] {
+                    assert_eq!(text.run(0, class), end(&|b| !scan::is(b, class)));
+                }
+                let no_uri = |b: u8| !matches!(b, 0x21..=0x7E) || matches!(b, b'"' | b'<' | b'>');
+                assert_eq!(text.ascii_uri_end(0), end(&no_uri));
+                assert_eq!(text.visible_end(0), end(&|b| b <= b' ' || b == 0x7F));
+                let quote = bytes.iter().take(64).position(|b| matches!(b, b'"' | b'\\'));
+                assert_eq!(text.quote_or_escape(0), quote);
+            }
+        }
+    }
+
+    #[test]
+    fn breaks_are_the_first_of_their_kind_and_the_end() {
+        let mut bytes = vec![b'a'; 130];
+        for at in [0, 10, 11, 12, 62, 63, 64, 65, 127, 129] {
+            bytes[at] = if at % 2 == 0 { b'\r' } else { b'\n' };
+        }
+        let mut text = Padded::new();
+        text.fill(&bytes);
+        assert_eq!(text.breaks(0), Some(1 | 1 << 10 | 1 << 62));
+        assert_eq!(text.breaks(1), Some(1 << 63));
+        assert_eq!(text.breaks(2), Some(1 << 1 | 1 << 2));
+        assert_eq!(text.breaks(BLOCKS), None);
+    }
+
+    #[test]
+    fn the_largest_message_fits() {
+        let mut text = Padded::new();
+        text.fill(&vec![b'7'; BYTES - 1]);
+        assert_eq!(text.run(0, TOKEN), BYTES - 1);
+        assert_eq!(text.digits(BYTES - 3), (77, BYTES - 1));
+        assert_eq!(text.breaks(BLOCKS - 1), Some(1 << 63));
+        text.fill(&vec![b'7'; BYTES + 99]);
+        assert_eq!(text.len(), BYTES + 99);
+    }
 }
