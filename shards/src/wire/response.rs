@@ -17,8 +17,8 @@ pub struct Response<'a> {
 }
 
 impl<'a> Response<'a> {
-    /// Writes the status line and what is copied from the request behind `index`, which may be malformed: Via, From, To,
-    /// Call-ID and `CSeq` as far as they were found. `tag` goes into the To unless that has one or the status is 100.
+    /// Writes the status line and what is copied from the request behind `index`, which was parsed and may be malformed: Via,
+    /// From, To, Call-ID and `CSeq` as far as they were found. `tag` goes into the To unless that has one or the status is 100.
     /// `None`: there is no Via, so nobody could tell whose response it is.
     #[must_use]
     pub fn start(
@@ -48,7 +48,12 @@ impl<'a> Response<'a> {
             && status != 100
             && index.essentials.to.tag.is_none()
         {
-            let value_end = to.value(request).end;
+            let raw = index.essentials.to.raw;
+            let value_end = if index.failure().is_none() && !raw.is_empty() {
+                raw.end
+            } else {
+                to.value(request).end
+            };
             put(&mut reply, request, run.start, value_end);
             put_tag(&mut reply, tag);
             run.start = value_end;
@@ -122,9 +127,16 @@ fn append(reply: &mut Reply<'_>, request: &[u8], run: &mut Span, line: Option<&L
     }
 }
 
-#[inline(never)]
+#[inline(always)]
 fn put(reply: &mut Reply<'_>, request: &[u8], start: u16, end: u16) {
-    reply.put(Span { start, end }.of(request));
+    if start < end {
+        put_some(reply, request, Span { start, end });
+    }
+}
+
+#[inline(never)]
+fn put_some(reply: &mut Reply<'_>, request: &[u8], span: Span) {
+    reply.put(span.of(request));
 }
 
 #[inline]

@@ -71,6 +71,7 @@ fn the_tag() {
     // The tag of a URI's parameters is none of the header's.
     assert_eq!(to("To: <sip:a@b;tag=x>", 200), "To: <sip:a@b;tag=x>;tag=srv");
     assert_eq!(to("To: \"x", 400), "To: \"x;tag=srv");
+    assert_eq!(to("To: <sip:a@b> x ", 400), "To: <sip:a@b> x;tag=srv ");
 }
 
 #[test]
