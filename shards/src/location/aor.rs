@@ -133,10 +133,15 @@ impl Aor {
 
     /// Writes the domain behind `start` and gives the end.
     fn put_host(&mut self, start: usize, uri: &Uri<'_>, here: &Here<'_>) -> Result<usize, NotOurs> {
-        let length = uri.host.write_lower(&mut self.bytes[start..]).ok_or(NotOurs::TooLong)?;
-        let mut end = start + length;
         let own_port = here.is_own_port(uri.port);
-        match here.domains.canonical(&self.bytes[start..end]) {
+        let mut end = start;
+        // Names are kept in lower case, which is how nearly everybody writes them.
+        let mut name = here.domains.canonical(uri.host.raw());
+        if name.is_none() {
+            end += uri.host.write_lower(&mut self.bytes[start..]).ok_or(NotOurs::TooLong)?;
+            name = here.domains.canonical(&self.bytes[start..end]);
+        }
+        match name {
             Some(_) if !own_port => return Err(NotOurs::Domain),
             Some(name) => {
                 end = start + name.len();
