@@ -5,7 +5,7 @@
 //! address-of-record and a wheel the bindings that expire. A refresh only writes a new deadline into its binding; the
 //! wheel finds out when the old one fires.
 
-use super::{Aor, Record};
+use super::{Aor, HomeHash, Record};
 use crate::io::Instant;
 use crate::store::{Arena, Full, Ref, Slab, Table, Wheel};
 use alloc::vec::Vec;
@@ -70,7 +70,9 @@ struct AorEntry {
     name: Ref,
     /// The binding made last, head of the list through [`BindingEntry::next`].
     first: u32,
-    hash: u64,
+    /// The 128 bits that stand for the name. They are keyed, so nobody can make two names meet, and a look-up does not have to
+    /// read the name from elsewhere; words of 32 bits keep the entry small.
+    hash: [u32; 4],
 }
 
 #[derive(Debug)]
@@ -111,7 +113,9 @@ impl Location {
     /// Finds an address-of-record; `None` where it has no binding.
     #[must_use]
     pub fn find(&self, aor: &Aor) -> Option<AorId> {
-        self.index.find(place(aor.hash().place), |id| self.name(id) == aor.bytes()).map(AorId)
+        let hash = words(aor.hash());
+        let is_it = |id| self.aors.at(id).is_some_and(|entry| entry.hash == hash);
+        self.index.find(place(hash), is_it).map(AorId)
     }
 
     /// The bindings of an address-of-record that have not expired at `now`, the newest first.
@@ -237,10 +241,6 @@ impl Location {
         aor.and_then(|AorId(id)| self.aors.at(id)).map_or(NONE, |aor| aor.first)
     }
 
-    fn name(&self, aor: u32) -> &[u8] {
-        self.arena.get(self.aors.at(aor).expect("an index entry without an address-of-record").name)
-    }
-
     /// Carries out one staged change. Everything that can fail has been done.
     fn apply(&mut self, aor: u32, change: Staged) {
         match change {
@@ -278,7 +278,7 @@ impl Location {
 
     fn insert_aor(&mut self, aor: &Aor) -> Result<u32, Full> {
         let name = self.arena.insert(aor.bytes())?;
-        let entry = AorEntry { name, first: NONE, hash: aor.hash().place };
+        let entry = AorEntry { name, first: NONE, hash: words(aor.hash()) };
         let id = match self.aors.insert(entry) {
             Ok(handle) => handle.index,
             Err(full) => {
@@ -286,7 +286,7 @@ impl Location {
                 return Err(full);
             }
         };
-        if let Err(full) = self.index.insert(place(aor.hash().place), id) {
+        if let Err(full) = self.index.insert(place(words(aor.hash())), id) {
             self.aors.remove_at(id);
             self.arena.remove(name);
             return Err(full);
@@ -498,9 +498,19 @@ impl Drop for Update<'_> {
     }
 }
 
-/// Where the index keeps a hash. The upper half has chosen the home core, so here the lower half leads.
-fn place(hash: u64) -> u64 {
-    hash.rotate_left(32)
+/// Where the index keeps a hash: by its lower half, since the upper one has chosen the home core.
+fn place(hash: [u32; 4]) -> u64 {
+    u64::from(hash[1]) << 32 | u64::from(hash[0])
+}
+
+/// The words of a hash.
+fn words(hash: HomeHash) -> [u32; 4] {
+    let bits = u128::from(hash.seed) << 64 | u128::from(hash.place);
+    [0, 32, 64, 96].map(|shift| {
+        #[allow(clippy::cast_possible_truncation, reason = "a word at a time")]
+        let word = (bits >> shift) as u32;
+        word
+    })
 }
 
 #[cfg(test)]
@@ -619,6 +629,33 @@ mod tests {
             *oracle = before;
             assert!(location.bindings_len() + stale > BINDINGS, "refused with room left");
         }
+    }
+
+    #[test]
+    fn a_core_among_many_fills_its_table_to_the_last_place() {
+        const PLACES: u32 = 4096;
+        let mut location = Location::new(PLACES, 4 << 20, 1);
+        let (mut aor, mut made) = (Aor::new(), 0);
+        let domains = Domains::any();
+        let to = LocalAddr { listener: ListenerId(0), ip: [127, 0, 0, 1].into() };
+        let here = Here { domains: &domains, listeners: &[], to };
+        for number in 0.. {
+            let uri = format!("sip:{number}@sip.test");
+            aor.set(&KEY, &Uri::parse(uri.as_bytes()).unwrap(), &here).unwrap();
+            // The home core is chosen by the upper bits: here only the first of 64 cores' share arrives.
+            if aor.hash().place >> 58 != 0 {
+                continue;
+            }
+            let mut update = location.update();
+            update.write(&record("sip:a@host", "")).unwrap();
+            update.save(None, terms(Instant::from_nanos(1))).unwrap();
+            update.commit(&aor, None).expect("a place is left");
+            made += 1;
+            if made == PLACES {
+                break;
+            }
+        }
+        location.check();
     }
 
     proptest! {

@@ -152,7 +152,7 @@ impl Shard {
             Ok(message) => message,
             Err(malformed) => return self.malformed(datagram, malformed, out),
         };
-        let StartLine::Request { uri, .. } = *message.start_line() else {
+        let StartLine::Request { uri, .. } = message.start_line() else {
             unreachable!("the peek has seen a request")
         };
         let here = here(&self.settings, &datagram);
@@ -160,7 +160,7 @@ impl Shard {
         let caller = Caller { datagram, index: message.index(), tag };
         match method {
             Method::Register => {
-                let request = Register { message: &message, uri: &uri, datagram, branch: 0 };
+                let request = Register { message: &message, uri, datagram, branch: 0 };
                 let aor = aor.map(|()| &self.aor);
                 let rooms = Rooms {
                     key: &self.settings.keys.transaction,
@@ -186,7 +186,7 @@ impl Shard {
             | Method::Refer
             | Method::Message
             | Method::Update
-            | Method::Other(_) => match uas::serve(&message, method, &uri, &here) {
+            | Method::Other(_) => match uas::serve(&message, method, uri, &here) {
                 Ok(()) => Outcome { class: Class::Options, verdict: uas::options(&caller, out) },
                 Err(refusal) => refused(uas::refuse(&caller, Some(&message), refusal, out)),
             },
