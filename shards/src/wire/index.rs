@@ -122,18 +122,24 @@ impl Index {
         self.failure
     }
 
-    /// Forgets the message before.
+    /// Forgets the message before: there is none now.
+    #[inline]
+    pub(super) fn forget(&mut self) {
+        self.lines_used = 0;
+        self.failure = None;
+        self.start = None;
+        self.is_done = true;
+    }
+
+    /// Begins a message, after [`forget`](Self::forget).
     #[inline]
     pub(super) fn reset(&mut self, bytes: &[u8]) {
-        self.lines_used = 0;
         self.seen = 0;
         self.repeated = 0;
         self.next = 0;
         self.body = None;
         self.is_done = false;
         self.is_surveyed = false;
-        self.failure = None;
-        self.start = None;
         self.essentials = Essentials::default();
         self.text.fill(bytes);
         self.ends = LineEnds::new(&self.text);

@@ -99,6 +99,10 @@ impl<'m> Message<'m> {
     /// Where `index` was not filled from `bytes` by `peek`.
     #[inline]
     pub fn parse(bytes: &'m [u8], index: &'m mut Index) -> Result<Self, Malformed> {
+        if index.start.is_none() {
+            // The peek knew by the first bytes.
+            return Err(index.failure().unwrap_or(Malformed::bad("Not SIP", 0)));
+        }
         assert!(index.is_of(bytes), "the index is that of the message");
         index.read_all(bytes);
         if let Some(failure) = index.failure() {

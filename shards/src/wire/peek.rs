@@ -48,15 +48,17 @@ pub enum Home<'m> {
 /// with the same index.
 #[inline]
 pub fn peek<'m>(bytes: &'m [u8], index: &mut Index) -> Peek<'m> {
-    index.reset(bytes);
+    // Junk is told by its first bytes: the rest of it is not even looked at.
+    index.forget();
     let Some(&first) = bytes.first() else { return Peek::Empty };
     if first <= b' ' {
         return not_sip(bytes);
     }
+    let Some(method_end) = start::method_end(bytes) else { return not_sip(bytes) };
+    index.reset(bytes);
     if let Some(malformed) = index.failure() {
         return Peek::Malformed(malformed);
     }
-    let Some(method_end) = start::method_end(bytes) else { return not_sip(bytes) };
     let Some(end) = index.start_line_end(bytes) else { return Peek::NotSip };
     let Some((start, verdict)) = start::read(bytes, method_end, end) else { return Peek::NotSip };
     index.start = Some(start);
