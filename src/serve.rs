@@ -185,7 +185,7 @@ fn tell_manager(told: std::io::Result<()>) {
 }
 
 /// A panic anywhere ends the process with one line: no core serves on while another is gone.
-fn end_on_panic() {
+pub fn end_on_panic() {
     std::panic::set_hook(Box::new(|panic| {
         let thread = std::thread::current();
         let payload = panic.payload();

@@ -4,14 +4,16 @@ use crate::trial;
 use libtest_mimic::Trial;
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
-use std::process::Output;
+use std::process::{Command, Output};
 use std::time::Duration;
-use tests::process::{Folder, PATIENCE, Seawall, Setup, configuration, free_port, run};
+use tests::process::{
+    Folder, PATIENCE, Seawall, Setup, built, configuration, finish, free_port, run,
+};
 
 type Test = fn() -> Result<(), String>;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    let all: [(&str, Test); 9] = [
+    let all: [(&str, Test); 10] = [
         ("health and metrics are served", looks_inside),
         ("SIGTERM drains and ends with 0", sigterm),
         ("a second SIGTERM ends it at once", second_sigterm),
@@ -21,6 +23,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         ("an address of another machine: one sentence, exit code 1", foreign_address),
         ("a configuration with several errors shows them all, exit code 2", bad_configuration),
         ("check reads a configuration and starts nothing", check),
+        ("a panic in any thread ends it with one line", panic_in_a_thread),
     ];
     all.into_iter().map(|(name, test)| trial(format!("life: {name}"), test)).collect()
 }
@@ -122,6 +125,18 @@ fn check() -> Result<(), String> {
 }
 
 /// The configuration is right and the machine is not: one sentence that names what, and exit code 1.
+fn panic_in_a_thread() -> Result<(), String> {
+    let output = finish(&mut Command::new(built("panics")?), Duration::from_secs(4))?;
+    let told = String::from_utf8_lossy(&output.stderr);
+    let is_one_line = told.starts_with("seawall: panic in thread core-1 at ")
+        && told.ends_with(": two lines\n")
+        && told.lines().count() == 1;
+    if output.status.success() || !is_one_line {
+        return Err(format!("it ended with {} and said {told:?}", output.status));
+    }
+    Ok(())
+}
+
 fn refuses_to_start(configuration: &str, names: &str) -> Result<(), String> {
     let (_folder, output) = start(configuration)?;
     let said = text(&output);
