@@ -1,17 +1,13 @@
 //! The implementation on epoll, which needs no permission. Its futures block inside and are ready at once.
 
+use super::sources::Sources;
 use super::{Readiness, Settings, Task, Woken};
 use crate::sys;
-use crate::sys::event::Event;
-use crate::sys::socket::UdpSocket;
 use std::future::Future;
 use std::io;
-use std::os::fd::AsFd;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
-
-const BELL: u64 = u64::MAX;
 
 /// A thread that is tied to its CPU.
 #[derive(Debug)]
@@ -30,40 +26,15 @@ impl Executor {
 
     pub(super) fn run<T: Task>(self, make: impl FnOnce() -> T) -> io::Result<T::Output> {
         let task = make();
-        let readiness = Epoll::new(&task.sockets(), task.bell(), self.spin)?;
+        let sources = Sources::new(&task.sockets(), Some(task.bell()))?;
+        let readiness = Epoll { sources, spin: self.spin };
         Ok(block_on(task.run(readiness)))
     }
 }
 
 struct Epoll {
-    set: sys::epoll::Epoll,
-    bell: Event,
+    sources: Sources,
     spin: Duration,
-}
-
-impl Epoll {
-    fn new(sockets: &[&UdpSocket], bell: &Event, spin: Duration) -> io::Result<Epoll> {
-        let set = sys::epoll::Epoll::new(sockets.len() + 1)?;
-        for (token, socket) in (0..).zip(sockets) {
-            set.add(socket.as_fd(), token)?;
-        }
-        let bell = bell.share()?;
-        set.add(bell.as_fd(), BELL)?;
-        Ok(Epoll { set, bell, spin })
-    }
-
-    fn look(&mut self, at_most: Duration) -> Option<Woken> {
-        let mut found = None;
-        for report in self.set.wait(at_most) {
-            let woken = found.get_or_insert(Woken::default());
-            if report.token == BELL {
-                self.bell.silence();
-            } else {
-                woken.error |= report.error;
-            }
-        }
-        found
-    }
 }
 
 impl Readiness for Epoll {
@@ -72,13 +43,13 @@ impl Readiness for Epoll {
         if !spin.is_zero() {
             let start = Instant::now();
             while start.elapsed() < spin {
-                if let Some(woken) = self.look(Duration::ZERO) {
+                if let Some(woken) = self.sources.look(Duration::ZERO) {
                     return woken;
                 }
                 std::hint::spin_loop();
             }
         }
-        self.look(at_most - spin).unwrap_or_default()
+        self.sources.look(at_most - spin).unwrap_or_default()
     }
 }
 

@@ -2,6 +2,7 @@
 //! loop; neither ever reads a datagram.
 
 mod epoll;
+mod sources;
 mod uring;
 
 use crate::sys::event::Event;
@@ -30,17 +31,40 @@ impl Backend {
     }
 }
 
-/// What ended a wait. Which sockets can be read is not said: the loop looks at all of them.
+/// What ended a wait.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Woken {
+    /// The sockets that have something to read.
+    pub readable: Readable,
     /// A socket reported an error: its error queue wants to be emptied.
     pub error: bool,
+}
+
+/// Some of a task's sockets, by their place in [`Task::sockets`]. The 64th place stands for all from there on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Readable(u64);
+
+impl Readable {
+    /// Every socket.
+    pub const ALL: Readable = Readable(u64::MAX);
+
+    /// Adds the socket at `place`.
+    pub fn insert(&mut self, place: usize) {
+        self.0 |= 1 << place.min(63);
+    }
+
+    /// Whether the socket at `place` is among them.
+    #[must_use]
+    pub fn has(self, place: usize) -> bool {
+        self.0 & (1 << place.min(63)) != 0
+    }
 }
 
 /// What a core waits with.
 pub trait Readiness {
     /// Waits until a socket can be read, the bell is rung (which is silenced), or `at_most` has passed. It may also
-    /// return for no reason.
+    /// return for no reason. It goes by what is there, not by what is new: a socket that was left with something in it
+    /// ends the next wait at once.
     fn wait(&mut self, at_most: Duration) -> impl Future<Output = Woken>;
 }
 
@@ -58,7 +82,7 @@ pub trait Task {
     /// What it leaves behind.
     type Output;
 
-    /// The sockets it reads.
+    /// The sockets it reads, in the order that [`Readable`] numbers.
     fn sockets(&self) -> Vec<&UdpSocket>;
 
     /// The bell by which others wake it.
@@ -110,3 +134,21 @@ pub const URING_OPERATIONS: &[u8] = uring::OPERATIONS;
 
 /// Locked memory that each executor insists on being allowed.
 pub const URING_MEMLOCK_BYTES_MIN: u64 = uring::MEMLOCK_BYTES_MIN;
+
+#[cfg(test)]
+mod tests {
+    use super::Readable;
+
+    #[test]
+    fn places_beyond_the_last_are_taken_together() {
+        let mut readable = Readable::default();
+        readable.insert(2);
+        assert_eq!(
+            [0, 1, 2, 3, 63].map(|place| readable.has(place)),
+            [false, false, true, false, false]
+        );
+        readable.insert(100);
+        assert_eq!([62, 63, 64, 1000].map(|place| readable.has(place)), [false, true, true, true]);
+        assert!([0, 63, 64].iter().all(|&place| Readable::ALL.has(place)));
+    }
+}

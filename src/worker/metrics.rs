@@ -39,9 +39,9 @@ pub struct Metrics {
     pub rounds: u64,
     /// Reads that returned at least one datagram.
     pub batches: u64,
-    /// Times this core went to sleep.
+    /// Times this core waited for something to do, if only for the length of a look.
     pub parks: u64,
-    /// Time asleep or spinning, in nanoseconds.
+    /// Time waiting, asleep or spinning, in nanoseconds.
     pub parked_ns: u64,
     /// How long each input took, by [`Class::index`]; the system calls of its batch are not in it.
     pub service_time: PerClass,

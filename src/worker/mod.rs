@@ -20,7 +20,7 @@ pub use phase::Phase;
 pub use ports::{Intake, Port};
 
 use crate::mesh::{End, Hop, Inbox};
-use crate::readiness::{Readiness, Task};
+use crate::readiness::{Readable, Readiness, Task};
 use crate::sys::event::Event;
 use crate::sys::receive::Receiver;
 use crate::sys::socket::UdpSocket;
@@ -87,6 +87,8 @@ pub struct Parts<M> {
 pub struct Worker<H: Handler> {
     settings: Settings,
     ports: Vec<Port>,
+    /// The sockets in the order in which they are read: the listener's number and which of its sockets.
+    intakes: Box<[(usize, Kind)]>,
     receiver: Receiver,
     inbox: Inbox,
     desk: Desk<H>,
@@ -98,12 +100,36 @@ pub struct Worker<H: Handler> {
     is_quiet: bool,
 }
 
+/// What a round, or a part of it, came to.
+#[derive(Clone, Copy, Debug, Default)]
+struct Round {
+    /// It found something to do.
+    found: bool,
+    /// It may have left something undone.
+    left: bool,
+}
+
+impl Round {
+    const MORE: Round = Round { found: true, left: true };
+
+    fn add(&mut self, part: Round) {
+        self.found |= part.found;
+        self.left |= part.left;
+    }
+}
+
 impl<H: Handler> Worker<H> {
     /// A worker that serves once [`Task::run`] is called and every other worker of its phase is ready.
     #[must_use]
     pub fn new(parts: Parts<H::Metrics>, handler: H) -> Self {
         let Parts { settings, ports, end, board, phase, clock } = parts;
+        // What is not REGISTER comes first: it is little, and calls and phones wait for it.
+        let rest = (0..ports.len()).map(|listener| (listener, Kind::Rest));
+        let register = (0..ports.len())
+            .filter(|&listener| ports[listener].register.is_some())
+            .map(|listener| (listener, Kind::Register));
         Worker {
+            intakes: rest.chain(register).collect(),
             receiver: Receiver::new(settings.batch, settings.datagram_bytes_max),
             desk: Desk::new(handler, end.post, ports.len(), clock),
             inbox: end.inbox,
@@ -118,54 +144,64 @@ impl<H: Handler> Worker<H> {
     }
 
     async fn serve<R: Readiness>(&mut self, mut readiness: R) {
+        let mut readable = Readable::ALL;
         loop {
-            let busy = self.round();
+            let round = self.round(readable);
+            readable = Readable::ALL;
             let now = self.desk.now();
             self.board.beat(now);
             if now >= self.publish_at {
                 self.publish();
             }
-            if self.has_drained(busy) {
+            if self.has_drained(round.found) {
                 break;
             }
-            if busy {
+            if round.found {
                 self.desk.metrics.rounds += 1;
-            } else if self.inbox.may_sleep() {
-                self.sleep(&mut readiness).await;
+            }
+            // Where a read came up short nothing is left, and waiting tells what has come since more cheaply than reading
+            // every socket in vain.
+            if !round.left && self.inbox.may_sleep() {
+                readable = self.sleep(&mut readiness).await;
                 self.inbox.awake();
             }
         }
         self.publish();
     }
 
-    /// Does what there is to do; false where there was nothing.
-    fn round(&mut self) -> bool {
-        let mut read = 0;
-        // What is not REGISTER comes first: it is little, and calls and phones wait for it.
-        for (kind, most) in
-            [(Kind::Rest, self.settings.batch), (Kind::Register, self.settings.register_budget)]
-        {
-            for listener in 0..self.ports.len() {
-                read += self.read(listener, kind, most);
+    /// Does what there is to do, reading those sockets only that are `readable`.
+    fn round(&mut self, readable: Readable) -> Round {
+        let mut round = Round::default();
+        for place in 0..self.intakes.len() {
+            if readable.has(place) {
+                let (listener, kind) = self.intakes[place];
+                let most = match kind {
+                    Kind::Rest => self.settings.batch,
+                    Kind::Register => self.settings.register_budget,
+                };
+                round.add(self.read(listener, kind, most));
             }
         }
-        read += self.read_rings();
+        round.found |= self.read_rings() > 0;
         if !self.desk.egress.is_idle() {
             self.desk.egress.retry(&self.ports, &mut self.desk.metrics);
         }
-        let expired = self.desk.expire(&self.ports);
-        read > 0 || expired
+        if self.desk.expire(&self.ports) {
+            // There may be more than one round's budget of timers.
+            round.add(Round::MORE);
+        }
+        round
     }
 
-    fn read(&mut self, listener: usize, kind: Kind, most: usize) -> usize {
-        let Some(intake) = self.ports[listener].intake(kind) else { return 0 };
+    fn read(&mut self, listener: usize, kind: Kind, most: usize) -> Round {
+        let Some(intake) = self.ports[listener].intake(kind) else { return Round::default() };
         let count = match self.receiver.receive(&intake.socket, most) {
-            Ok(0) => return 0,
+            Ok(0) => return Round::default(),
             Ok(count) => count,
             Err(_) => {
                 // The error was reported in the place of datagrams that may well be waiting.
                 self.desk.read_errors(&self.ports[listener]);
-                return 1;
+                return Round::MORE;
             }
         };
         self.desk.metrics.batches += 1;
@@ -197,7 +233,7 @@ impl<H: Handler> Worker<H> {
             self.desk.take(arrival, &self.ports);
         }
         self.desk.close(&self.ports);
-        count
+        Round { found: true, left: count >= most.min(self.settings.batch) }
     }
 
     fn read_rings(&mut self) -> usize {
@@ -223,7 +259,7 @@ impl<H: Handler> Worker<H> {
         read
     }
 
-    async fn sleep<R: Readiness>(&mut self, readiness: &mut R) {
+    async fn sleep<R: Readiness>(&mut self, readiness: &mut R) -> Readable {
         let start = self.desk.now();
         let longest =
             if self.phase.is_draining() || !self.desk.egress.is_idle() { NAP } else { SLEEP_MAX };
@@ -237,6 +273,7 @@ impl<H: Handler> Worker<H> {
             }
         }
         self.desk.slept_since(start);
+        woken.readable
     }
 
     fn publish(&mut self) {
@@ -285,7 +322,8 @@ impl<H: Handler> Task for Worker<H> {
     type Output = ();
 
     fn sockets(&self) -> Vec<&UdpSocket> {
-        self.ports.iter().flat_map(Port::sockets).collect()
+        let socket = |&(listener, kind): &(usize, Kind)| self.ports[listener].socket(kind);
+        self.intakes.iter().filter_map(socket).collect()
     }
 
     fn bell(&self) -> &Event {

@@ -72,6 +72,14 @@ impl Port {
         self.local.ip().is_unspecified()
     }
 
+    /// One of its sockets.
+    pub(super) fn socket(&self, kind: Kind) -> Option<&UdpSocket> {
+        match kind {
+            Kind::Rest => Some(&self.rest.socket),
+            Kind::Register => self.register.as_ref().map(|intake| &intake.socket),
+        }
+    }
+
     /// All its sockets.
     pub fn sockets(&self) -> impl Iterator<Item = &UdpSocket> {
         std::iter::once(&self.rest).chain(&self.register).map(|intake| &intake.socket)
