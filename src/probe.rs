@@ -1,5 +1,5 @@
-//! The probe at the start: whether this process may use `io_uring`, and what would change it. It asks the kernel and
-//! decides between the two ways to wait; it changes nothing but the soft limit on locked memory.
+//! The probe at the start: how the cores will wait, and, where `io_uring` is demanded, whether this process may use it and
+//! what would change that. It changes nothing but the soft limit on locked memory.
 
 use crate::config::Io;
 use crate::readiness::{Backend, URING_MEMLOCK_BYTES_MIN, URING_OPERATIONS};
@@ -43,24 +43,22 @@ struct Facts {
 }
 
 fn decide(choice: Io, facts: impl FnOnce() -> Facts) -> Result<Finding, String> {
-    let epoll = |why: &str| Finding { backend: Backend::Epoll, line: format!("io: epoll, {why}") };
-    let obstacle = match choice {
-        Io::Epoll => {
-            return Ok(epoll("as configured; [node] io = \"auto\" would look for io_uring"));
+    let (backend, line) = match choice {
+        Io::Auto => (
+            Backend::Epoll,
+            "io: epoll, which costs less than io_uring; [node] io = \"uring\" would take that",
+        ),
+        Io::Epoll => (Backend::Epoll, "io: epoll, as configured"),
+        Io::Uring => {
+            if let Some(obstacle) = facts().obstacle() {
+                return Err(format!(
+                    "[node] io = \"uring\" can't be had: {obstacle}, or set io = \"auto\""
+                ));
+            }
+            (Backend::Uring, "io: io_uring, as configured; [node] io = \"auto\" would take epoll")
         }
-        Io::Uring | Io::Auto => facts().obstacle(),
     };
-    match (choice, obstacle) {
-        (_, None) => Ok(Finding {
-            backend: Backend::Uring,
-            line: "io: io_uring, as the kernel permits it; [node] io = \"epoll\" would do without"
-                .to_owned(),
-        }),
-        (Io::Uring, Some(obstacle)) => {
-            Err(format!("[node] io = \"uring\" can't be had: {obstacle}, or set io = \"auto\""))
-        }
-        (Io::Auto | Io::Epoll, Some(obstacle)) => Ok(epoll(&format!("since {obstacle}"))),
-    }
+    Ok(Finding { backend, line: line.to_owned() })
 }
 
 impl Facts {
@@ -120,9 +118,8 @@ mod tests {
     }
 
     #[test]
-    fn auto_takes_what_is_there_and_says_what_would_change_it() {
-        let finding = found(Io::Auto, None, 8192, Some(0)).unwrap();
-        assert_eq!(finding.backend, Backend::Uring);
+    fn what_is_demanded_is_had_or_refused_with_what_would_change_it() {
+        assert_eq!(found(Io::Uring, None, 8192, Some(0)).unwrap().backend, Backend::Uring);
         for (refusal, memlock, disabled, hint) in [
             (Some(Refusal::Forbidden), 8192, Some(2), "set it to 0"),
             (Some(Refusal::Forbidden), 8192, Some(1), "kernel.io_uring_group"),
@@ -131,22 +128,22 @@ mod tests {
             (Some(Refusal::Memory), 64, None, "LimitMEMLOCK"),
             (None, 64, Some(0), "raise it to 512 KiB"),
         ] {
-            let finding = found(Io::Auto, refusal, memlock, disabled).unwrap();
-            assert_eq!(finding.backend, Backend::Epoll);
+            let refused = found(Io::Uring, refusal, memlock, disabled).unwrap_err();
             assert!(
-                finding.line.contains(hint) && !finding.line.contains('\n'),
-                "{}",
-                finding.line
+                refused.contains(hint)
+                    && refused.contains("io = \"auto\"")
+                    && !refused.contains('\n'),
+                "{refused}"
             );
         }
     }
 
     #[test]
-    fn what_is_demanded_is_had_or_refused() {
-        assert_eq!(found(Io::Uring, None, 8192, Some(0)).unwrap().backend, Backend::Uring);
-        let refused = found(Io::Uring, Some(Refusal::Forbidden), 8192, Some(2)).unwrap_err();
-        assert!(refused.contains("io_uring_disabled is 2"), "{refused}");
-        assert_eq!(found(Io::Epoll, None, 8192, Some(0)).unwrap().backend, Backend::Epoll);
+    fn epoll_needs_no_facts() {
+        for choice in [Io::Auto, Io::Epoll] {
+            let finding = decide(choice, || panic!("nothing is to be asked")).unwrap();
+            assert_eq!(finding.backend, Backend::Epoll);
+        }
     }
 
     #[test]

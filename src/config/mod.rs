@@ -76,7 +76,7 @@ pub struct Node {
 /// How the sockets are waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Io {
-    /// `io_uring` where the kernel permits it, else epoll.
+    /// What costs less: epoll, as [`crate::readiness`] tells.
     Auto,
     /// `io_uring`, or no start.
     Uring,

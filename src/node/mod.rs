@@ -13,7 +13,7 @@ use crate::sys;
 use crate::worker::{self, Board, Clock, Handler, Parts, Phase, Port, Worker};
 use shards::io::CoreId;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -154,7 +154,6 @@ where
         .map_err(|error| format!("the cores' bells can't be made: {error}"))?;
     let boards: Vec<_> = plan.cores.iter().map(|_| Arc::new(Board::new(clock.now()))).collect();
     let wakes: Vec<Wake> = ends.iter().map(|end| end.inbox.wake_handle()).collect();
-    let later_remarks = Arc::new(Mutex::new(Vec::new()));
     let make = Arc::new(make);
 
     let mut threads = Vec::with_capacity(plan.cores.len());
@@ -174,9 +173,7 @@ where
         };
         let start = Start {
             backend: found.backend,
-            may_fall_back: plan.io == Io::Auto,
             settings: readiness::Settings { cpu: core.cpu, spin: plan.spin },
-            remarks: later_remarks.clone(),
         };
         let (make, listeners, phase) = (make.clone(), bound.listeners.clone(), phase.clone());
         let thread = std::thread::Builder::new().name(format!("core-{}", id.0)).spawn({
@@ -199,7 +196,6 @@ where
         }
     }
     let begun = phase.begin();
-    remarks.append(&mut later_remarks.lock().unwrap_or_else(PoisonError::into_inner));
     if let Err(reason) = begun {
         for thread in threads {
             let _ = thread.join();
@@ -232,9 +228,7 @@ impl Drop for Unstarted<'_> {
 /// What a worker's thread needs before its worker exists.
 struct Start {
     backend: Backend,
-    may_fall_back: bool,
     settings: readiness::Settings,
-    remarks: Arc<Mutex<Vec<String>>>,
 }
 
 impl Start {
@@ -242,14 +236,7 @@ impl Start {
         self,
         worker: impl FnOnce() -> Worker<H> + 'static,
     ) -> Result<(), String> {
-        let executor = match Executor::new(self.backend, self.settings) {
-            Err(error) if self.backend == Backend::Uring && self.may_fall_back => {
-                let remark = format!("io: epoll on one core, since io_uring failed there: {error}");
-                self.remarks.lock().unwrap_or_else(PoisonError::into_inner).push(remark);
-                Executor::new(Backend::Epoll, self.settings)
-            }
-            other => other,
-        };
+        let executor = Executor::new(self.backend, self.settings);
         executor.and_then(|executor| executor.run(worker)).map_err(|error| {
             if sys::is_out_of_descriptors(&error) {
                 format!(

@@ -1,5 +1,12 @@
 //! Waiting: until a socket of this core can be read, its bell is rung, or time is up. Two implementations run the same
 //! loop; neither ever reads a datagram.
+//!
+//! `io = "auto"` is epoll. With both on a core of their own (Linux 6.18, 505-byte datagrams, an echo), glommio 0.9 costs
+//! twice as much CPU a datagram wherever the core sleeps between them: 32 us against 15 at 20,000/s, 18 against 9.4 at
+//! 50,000/s; only at saturation, where nobody sleeps, they are equal. Each sleep goes through glommio's executor, which
+//! cancels a preemption timer and a timer on the number of completions and sets them anew, before and after: four to seven
+//! `io_uring_enter`, and no setting does without. epoll takes three system calls from datagram to datagram: wait, read,
+//! send.
 
 mod epoll;
 mod sources;
