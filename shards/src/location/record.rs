@@ -77,8 +77,12 @@ impl<'a> Record<'a> {
         out.push(b'<');
         out.extend_from_slice(self.contact);
         out.push(b'>');
-        out.extend_from_slice(self.params);
-        out.extend_from_slice(self.path);
+        for string in [self.params, self.path] {
+            // Most have neither; copying nothing is a call all the same.
+            if !string.is_empty() {
+                out.extend_from_slice(string);
+            }
+        }
         out.extend_from_slice(self.call_id);
         true
     }

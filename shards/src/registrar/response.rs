@@ -26,9 +26,7 @@ impl Registrar {
             if let Some(thousandths) = terms.q {
                 put_q(response, thousandths);
             }
-            response.put(b";expires=");
-            response.put_number(now.secs_until(terms.expires));
-            response.put(b"\r\n");
+            response.end_with_expires(now.secs_until(terms.expires));
         }
         // RFC 3327 5.3: the UA learns which Path was stored for it.
         if !self.path.is_empty() {

@@ -13,7 +13,6 @@ use crate::transaction::completed::Answer;
 use crate::transaction::{Completed, Fingerprint, Identity, ToTag};
 use crate::uas::{self, Caller, Refusal, SUPPORTED};
 use crate::wire::{self, Home, Index, Malformed, Message, Method, Peek, StartLine, Uri};
-use alloc::vec::Vec;
 
 /// One core's share of the node.
 #[derive(Debug)]
@@ -32,7 +31,8 @@ pub struct Shard {
 #[derive(Debug)]
 struct Date {
     at: UnixTime,
-    headers: Vec<u8>,
+    /// Of a length that is known, so that they are copied without a call.
+    headers: [u8; Date::BYTES],
 }
 
 impl Shard {
@@ -317,27 +317,35 @@ impl Metrics {
 }
 
 impl Date {
+    const SUPPORTED: &str = "Supported: ";
+    const DATE: &str = "\r\nDate: ";
+    const END: &str = "\r\n";
+    /// RFC 3261 25.1: a `rfc1123-date` has 29 bytes.
+    const BYTES: usize =
+        Self::SUPPORTED.len() + SUPPORTED.len() + Self::DATE.len() + 29 + Self::END.len();
+
     fn new() -> Self {
-        Date { at: UnixTime(u64::MAX), headers: Vec::with_capacity(128) }
+        Date { at: UnixTime(u64::MAX), headers: [0; Date::BYTES] }
     }
 
     /// RFC 3261 10.3 step 8: the response should carry a Date.
     #[inline]
-    fn headers(&mut self, wall: UnixTime) -> &[u8] {
+    fn headers(&mut self, wall: UnixTime) -> &[u8; Date::BYTES] {
         if self.at != wall {
-            self.at = wall;
-            self.headers.clear();
-            for part in [
-                b"Supported: ",
-                SUPPORTED.as_bytes(),
-                b"\r\nDate: ",
-                &wire::sip_date(wall),
-                b"\r\n",
-            ] {
-                self.headers.extend_from_slice(part);
-            }
+            self.write(wall);
         }
         &self.headers
+    }
+
+    #[cold]
+    fn write(&mut self, wall: UnixTime) {
+        self.at = wall;
+        let date = wire::sip_date(wall);
+        let parts = [Self::SUPPORTED, SUPPORTED, Self::DATE].map(str::as_bytes);
+        let parts = parts.into_iter().chain([&date[..], Self::END.as_bytes()]).flatten();
+        for (place, byte) in self.headers.iter_mut().zip(parts) {
+            *place = *byte;
+        }
     }
 }
 

@@ -214,8 +214,8 @@ impl Bucket {
     fn push(&mut self, tag: u16, position: u64) {
         self.tags = self.tags << TAG_BITS | u128::from(tag);
         self.high = self.high << TAG_BITS | u128::from((position >> 32) as u16);
-        self.low.copy_within(..ENTRIES - 1, 1);
-        self.low[0] = position as u32;
+        let [a, b, c, d, e, f, g, _] = self.low;
+        self.low = [position as u32, a, b, c, d, e, f, g];
     }
 }
 

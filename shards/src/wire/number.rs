@@ -90,7 +90,7 @@ impl Decimal {
     }
 }
 
-/// The digits of a port in front, and how many they are; what is behind them is nothing.
+/// The digits of a port or another small number in front, and how many they are; what is behind them is nothing.
 #[inline]
 #[allow(clippy::cast_possible_truncation, reason = "a digit")]
 pub(super) fn port_digits(port: u16) -> ([u8; 8], usize) {

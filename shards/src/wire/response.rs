@@ -85,6 +85,19 @@ impl<'a> Response<'a> {
         self.reply.put(Decimal::new(number).as_bytes());
     }
 
+    /// A lifetime as the last parameter of a header line, and the line's end.
+    #[inline]
+    pub fn end_with_expires(&mut self, secs: u32) {
+        let mut text = Text::<32>::new();
+        text.push(b";expires=");
+        match u16::try_from(secs) {
+            Ok(secs) => text.push_short(secs),
+            Err(_) => Decimal::new(secs).as_bytes().iter().for_each(|&digit| text.push(&[digit])),
+        }
+        text.push(b"\r\n");
+        self.reply.put_front(&text.bytes, text.length);
+    }
+
     /// What was written so far.
     #[must_use]
     pub fn written(&self) -> &[u8] {
@@ -144,11 +157,17 @@ fn put_tag(reply: &mut Reply<'_>, tag: &[u8]) {
     if tag.is_empty() {
         return;
     }
-    reply.put(b";tag=");
     match tag.first_chunk::<16>() {
         // The length is known: no call.
-        Some(tag16) if tag.len() == 16 => reply.put(tag16),
-        Some(_) | None => reply.put(tag),
+        Some(tag16) if tag.len() == 16 => {
+            let mut param = *b";tag=0123456789abcdef";
+            param[5..].copy_from_slice(tag16);
+            reply.put(&param);
+        }
+        Some(_) | None => {
+            reply.put(b";tag=");
+            reply.put(tag);
+        }
     }
 }
 
@@ -194,18 +213,27 @@ fn top_via(
         at = removed.end;
     }
     put(reply, request, at, via.raw.end);
-    let mut text = Text { bytes: [0; Text::BYTES], length: 0 };
+    // `;received=`, the longest text form of an IPv6 address, 45 bytes, `;rport=`, 5 digits and CRLF are less.
+    let mut text = Text::<80>::new();
     if rport.is_some() || !is_sent_from(Host::new(via.host.of(request)), source) {
         text.push(b";received=");
         text.push_ip(source);
     }
     if rport.is_some() {
         text.push(b";rport=");
-        text.push_port(source.port());
+        text.push_short(source.port());
+    }
+    // The line's end goes with it: a copy of two bytes costs as much as one of many.
+    let end = via.raw.end;
+    let is_line_end = index.text.half_word(usize::from(end)) & 0xFFFF == CRLF;
+    if is_line_end {
+        text.push(b"\r\n");
     }
     reply.put_front(&text.bytes, text.length);
-    via.raw.end
+    if is_line_end { end + 2 } else { end }
 }
+
+const CRLF: u32 = u32::from_le_bytes(*b"\r\n\0\0");
 
 /// Whether the sent-by names the packet's source. IPv4 addresses that a socket shows as IPv6 count as IPv4.
 #[inline(never)]
@@ -214,14 +242,16 @@ fn is_sent_from(host: Host<'_>, source: &SocketAddr) -> bool {
 }
 
 /// A short text on the stack: one copy into the reply instead of many.
-struct Text {
-    bytes: [u8; Text::BYTES],
+struct Text<const BYTES: usize> {
+    bytes: [u8; BYTES],
     length: usize,
 }
 
-impl Text {
-    /// `;received=`, the longest text form of an IPv6 address, 45 bytes, `;rport=` and 5 digits are less.
-    const BYTES: usize = 80;
+impl<const BYTES: usize> Text<BYTES> {
+    #[inline(always)]
+    fn new() -> Self {
+        Text { bytes: [0; BYTES], length: 0 }
+    }
 
     /// Appends bytes; the few that are pushed here always fit.
     #[inline(always)]
@@ -270,13 +300,13 @@ impl Text {
     }
 
     #[inline]
-    fn push_port(&mut self, port: u16) {
-        let (digits, length) = number::port_digits(port);
+    fn push_short(&mut self, number: u16) {
+        let (digits, length) = number::port_digits(number);
         self.push_front(&digits, length);
     }
 }
 
-impl core::fmt::Write for Text {
+impl<const BYTES: usize> core::fmt::Write for Text<BYTES> {
     fn write_str(&mut self, text: &str) -> core::fmt::Result {
         let end = self.length + text.len();
         let place = self.bytes.get_mut(self.length..end).ok_or(core::fmt::Error)?;

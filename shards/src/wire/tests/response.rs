@@ -214,3 +214,22 @@ fn a_response_is_a_message() {
         assert_eq!(message.to().tag, Some(&b"srv"[..]));
     });
 }
+
+#[test]
+fn lifetimes_end_a_line() {
+    let request = register_with("Via: SIP/2.0/UDP h");
+    let source = "192.0.2.1:9".parse().unwrap();
+    let mut index = Index::new(64);
+    let _ = peek(request.as_bytes(), &mut index);
+    let _ = Message::parse(request.as_bytes(), &mut index);
+    for secs in [0, 9, 10, 3600, 65_535, 65_536, 4_294_967_295] {
+        let mut outbox = Outbox::new(1, 0);
+        let reply = outbox.reply();
+        let start = Response::start(reply, request.as_bytes(), &index, 200, "OK", source, b"srv");
+        let mut response = start.unwrap();
+        response.put(b"Contact: <sip:h>");
+        response.end_with_expires(secs);
+        let line = alloc::format!("\r\nContact: <sip:h>;expires={secs}\r\n");
+        assert!(response.written().ends_with(line.as_bytes()));
+    }
+}
