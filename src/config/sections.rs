@@ -19,6 +19,8 @@ const MESSAGE_BYTES_MIN: u32 = 2048;
 const MESSAGE_BYTES_MAX: u32 = 65_507;
 /// What the bindings may take of a response: half of it remains for the headers that are copied from the request.
 const CONTACT_BYTES_MAX: u32 = MESSAGE_BYTES_MAX / 2;
+/// RFC 3261 10.3 step 7: an hour or more is never too brief.
+const MIN_EXPIRES_SECS_MAX: u32 = 3600;
 
 pub(super) fn parse(file: &Path, text: &str, machine: &Machine) -> Result<Config, Problems> {
     let problems = RefCell::new(Collector::new(text));
@@ -282,9 +284,12 @@ fn domain(section: &Section<'_, '_>, field: &Field<&str>) -> Option<Domain> {
 
 fn registrar(mut section: Section<'_, '_>, default: &Registrar) -> Registrar {
     // RFC 3261 20.19: delta-seconds are below 2^32.
-    let mut seconds = |key| section.number(key, 1..=u32::MAX, "seconds");
-    let (min, usual, max) =
-        (seconds("min_expires"), seconds("default_expires"), seconds("max_expires"));
+    let mut seconds = |key, most| section.number(key, 1..=most, "seconds");
+    let (min, usual, max) = (
+        seconds("min_expires", MIN_EXPIRES_SECS_MAX),
+        seconds("default_expires", u32::MAX),
+        seconds("max_expires", u32::MAX),
+    );
     let max_contacts = section.number("max_contacts", 1..=1000u16, "");
     let max_contact_bytes = section.number("max_contact_bytes", 256..=CONTACT_BYTES_MAX, "bytes");
     let when_full = section

@@ -314,6 +314,14 @@ fn no_damage_to_a_file_makes_more_of_it_than_problems() {
 }
 
 #[test]
+fn an_hour_is_never_too_brief() {
+    assert_eq!(
+        told("[registrar]\nmin_expires = 3601\nmax_expires = 7200\n"),
+        "seawall.toml:2: registrar.min_expires: 3601 is out of range, expected a whole number from 1 to 3600 seconds"
+    );
+}
+
+#[test]
 fn a_list_of_addresses_has_one_at_least() {
     assert_eq!(
         told("listen = []"),
