@@ -146,14 +146,19 @@ fn listeners(sections: Option<Vec<Section<'_, '_>>>) -> Option<Vec<Listener>> {
         let udp = socket_addr(&mut section, "udp");
         if let Some(field) = &udp {
             let line = section.line(field);
-            match seen.iter().find(|&&(addr, _)| addr == field.value) {
+            match seen.iter().find(|&&(addr, _)| overlap(addr, field.value)) {
                 Some((addr, first)) => {
-                    section.problem(
-                        field,
+                    let message = if *addr == field.value {
                         format!(
                             "{addr} is already served by line {first}, expected each address once"
-                        ),
-                    );
+                        )
+                    } else {
+                        format!(
+                            "{} and line {first}'s {addr} overlap, expected another port or one of them alone",
+                            field.value
+                        )
+                    };
+                    section.problem(field, message);
                 }
                 None => seen.push((field.value, line)),
             }
@@ -173,6 +178,14 @@ fn listeners(sections: Option<Vec<Section<'_, '_>>>) -> Option<Vec<Listener>> {
         listeners.extend(udp.map(|udp| Listener { udp: udp.value, advertise }));
     }
     (!listeners.is_empty()).then_some(listeners)
+}
+
+/// Whether a datagram could be meant for both: an unspecified address stands for all of its family.
+fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
+    let (ip, other) = (a.ip(), b.ip());
+    a.port() == b.port()
+        && ip.is_ipv4() == other.is_ipv4()
+        && (ip == other || ip.is_unspecified() || other.is_unspecified())
 }
 
 /// An address and port of this machine.

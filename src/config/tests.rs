@@ -322,6 +322,30 @@ fn an_hour_is_never_too_brief() {
 }
 
 #[test]
+fn a_wildcard_takes_its_port_at_every_address_of_its_family() {
+    let listening = |first: &str, second: &str| {
+        format!("[[listen]]\nudp = \"{first}\"\n[[listen]]\nudp = \"{second}\"\n")
+    };
+    for (first, second) in [("0.0.0.0:5060", "192.0.2.1:5060"), ("[2001:db8::1]:5060", "[::]:5060")]
+    {
+        assert_eq!(
+            told(&listening(first, second)),
+            format!(
+                "seawall.toml:4: listen.udp: {second} and line 2's {first} overlap, \
+                 expected another port or one of them alone"
+            )
+        );
+    }
+    for (first, second) in [
+        ("0.0.0.0:5060", "192.0.2.1:5062"),
+        ("0.0.0.0:5060", "[::]:5060"),
+        ("192.0.2.1:5060", "192.0.2.2:5060"),
+    ] {
+        assert_eq!(parse(&listening(first, second)).unwrap().listeners.len(), 2);
+    }
+}
+
+#[test]
 fn a_list_of_addresses_has_one_at_least() {
     assert_eq!(
         told("listen = []"),
