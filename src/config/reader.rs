@@ -64,6 +64,12 @@ impl<'a, 't> Section<'a, 't> {
         }
     }
 
+    /// Whether a list without anything in it is written.
+    pub(super) fn is_empty_list(&self, key: &str) -> bool {
+        let value = self.table.and_then(|table| table.get(key));
+        value.and_then(|value| value.get_ref().as_array()).is_some_and(|list| list.is_empty())
+    }
+
     /// The line of a value that was read before.
     pub(super) fn line<T>(&self, field: &Field<T>) -> usize {
         self.problems.borrow().line(field.offset)

@@ -109,6 +109,9 @@ fn node(mut section: Section<'_, '_>, file: &Path, machine: &Machine, default: N
 
 fn cpus(section: &mut Section<'_, '_>, machine: &Machine) -> Option<Vec<usize>> {
     let listed = section.numbers("cpus", 0..=u16::MAX, "CPU numbers as in [0, 1]")?;
+    if section.is_empty_list("cpus") {
+        section.problem_of("cpus", "is empty, expected at least one CPU");
+    }
     let mut cpus: Vec<usize> = Vec::new();
     for field in &listed {
         let cpu = usize::from(field.value);
@@ -230,7 +233,7 @@ fn domains(mut section: Section<'_, '_>) -> Domains {
     {
         section.problem(&field, "`*` already means any domain, expected it alone or not at all");
     }
-    if listed.as_ref().is_some_and(Vec::is_empty) {
+    if section.is_empty_list("local") {
         section.problem_of("local", "is empty, expected at least one domain, or \"*\" for any");
     }
     named.sort_unstable();

@@ -346,6 +346,17 @@ fn a_wildcard_takes_its_port_at_every_address_of_its_family() {
 }
 
 #[test]
+fn a_list_that_is_written_is_not_empty() {
+    assert_eq!(
+        told("[node]\ncpus = []\n[domains]\nlocal = []\n"),
+        "seawall.toml:2: node.cpus: is empty, expected at least one CPU\n\
+         seawall.toml:4: domains.local: is empty, expected at least one domain, or \"*\" for any"
+    );
+    // What stands there is wrong, but it is not nothing.
+    assert_eq!(told("[node]\ncpus = [\"0\"]\n").lines().count(), 1);
+}
+
+#[test]
 fn a_list_of_addresses_has_one_at_least() {
     assert_eq!(
         told("listen = []"),
