@@ -25,6 +25,9 @@ const AOR_BYTES: usize = 24;
 const BINDING_BYTES: usize = 48;
 /// The most an arena may be, less than [`Arena`]'s 32 GiB; more is an error of the configuration.
 pub(super) const ARENA_BYTES_MAX: usize = (32 << 30) - (1 << 20);
+/// The least: a page for each of the lengths that strings may have, and the longest string, so that a few bindings find
+/// room whatever they look like.
+const ARENA_BYTES_MIN: usize = 256 << 10;
 
 /// What each core may hold, and what the node needs in all. Every core has the same.
 #[derive(Clone, Debug)]
@@ -63,7 +66,7 @@ impl Limits {
         let cores = config.node.cpus.len();
         let bindings = bindings_per_core(config);
         let string_bytes = config.location.binding_bytes as usize;
-        let arena_bytes = bindings as usize * string_bytes;
+        let arena_bytes = (bindings as usize * string_bytes).max(ARENA_BYTES_MIN);
         let message_bytes = config.limits.message_bytes as usize;
         let completed_bytes = usize::try_from(config.limits.completed_bytes).unwrap_or(usize::MAX);
         let others = cores - 1;
@@ -85,7 +88,11 @@ impl Limits {
             Row {
                 what: "strings of bindings",
                 bytes: Arena::bytes(arena_bytes),
-                sum: format!("{} x {string_bytes}, location.binding_bytes", thousands(count)),
+                sum: if arena_bytes == ARENA_BYTES_MIN {
+                    "the least that serves strings of all lengths".to_owned()
+                } else {
+                    format!("{} x {string_bytes}, location.binding_bytes", thousands(count))
+                },
             },
             Row {
                 what: "completed transactions",
@@ -225,6 +232,22 @@ mod tests {
             }
             let fullest = held.into_iter().max().unwrap();
             assert!(fullest <= share, "{fullest} of {share}");
+        }
+    }
+
+    #[test]
+    fn a_few_bindings_find_room_however_long_their_strings_are() {
+        let mut few = config(1);
+        few.location.max_bindings = 1;
+        let mut arena = Arena::new(Limits::derive(&few).shard.arena_bytes);
+        let longest = vec![b'a'; Arena::STRING_BYTES_MAX];
+        arena.insert(&longest).unwrap();
+        let mut place_bytes = 0;
+        for length in (1..4096).filter(|&length| Arena::place_bytes(length) <= 4096) {
+            if Arena::place_bytes(length) > place_bytes {
+                place_bytes = Arena::place_bytes(length);
+                arena.insert(&longest[..length]).unwrap();
+            }
         }
     }
 
