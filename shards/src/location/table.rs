@@ -265,6 +265,7 @@ impl Location {
         }
     }
 
+    #[inline]
     fn refresh(&mut self, aor: u32, id: u32, terms: Terms) {
         let entry = self.bindings.at_mut(id).expect("a change of a binding that is gone");
         assert_eq!(entry.aor, aor, "a change of another's binding");
@@ -487,6 +488,9 @@ impl Update<'_> {
 impl Drop for Update<'_> {
     fn drop(&mut self) {
         let Location { arena, staged, .. } = &mut *self.location;
+        if staged.is_empty() {
+            return;
+        }
         for change in staged.drain(..) {
             match change {
                 Staged::Create { record, .. } | Staged::Rewrite { record, .. } => {

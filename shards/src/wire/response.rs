@@ -147,7 +147,7 @@ fn put(reply: &mut Reply<'_>, request: &[u8], start: u16, end: u16) {
     }
 }
 
-#[inline(never)]
+#[inline]
 fn put_some(reply: &mut Reply<'_>, request: &[u8], span: Span) {
     reply.put(span.of(request));
 }
