@@ -6,17 +6,17 @@ use perf::gate::{Gate, Rounds};
 use shards::io::{Class, Outcome, Reason, Verdict};
 
 pub(crate) const GATES: &[Gate] = &[
-    Gate { name: "REGISTER refresh, 500 bytes", bound: 10100, goal: Some(3000), run: refresh },
-    Gate { name: "REGISTER initial, 500 bytes", bound: 11550, goal: None, run: initial },
+    Gate { name: "REGISTER refresh, 500 bytes", bound: 6770, goal: Some(3000), run: refresh },
+    Gate { name: "REGISTER initial, 500 bytes", bound: 8380, goal: None, run: initial },
     Gate {
         name: "REGISTER retransmitted, 500 bytes",
-        bound: 6650,
+        bound: 4290,
         goal: None,
         run: retransmission,
     },
-    Gate { name: "OPTIONS", bound: 5950, goal: None, run: options },
-    Gate { name: "move to another core (peek only)", bound: 3450, goal: None, run: move_on },
-    Gate { name: "drop of junk", bound: 265, goal: None, run: junk },
+    Gate { name: "OPTIONS", bound: 4160, goal: None, run: options },
+    Gate { name: "move to another core (peek only)", bound: 2240, goal: None, run: move_on },
+    Gate { name: "drop of junk", bound: 180, goal: None, run: junk },
 ];
 
 /// A home, the message it hears, and what came of it.
