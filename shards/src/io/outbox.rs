@@ -116,6 +116,13 @@ impl Reply<'_> {
         }
     }
 
+    /// Whether all that was put is there and may be sent.
+    #[must_use]
+    #[inline]
+    pub fn fits(&self) -> bool {
+        !self.overflowed && self.end - self.outbox.used <= Outbox::MESSAGE_BYTES_MAX
+    }
+
     /// What was written so far.
     #[must_use]
     #[inline]
@@ -127,10 +134,10 @@ impl Reply<'_> {
     #[must_use]
     #[inline]
     pub fn send(self, to: Peer, from: LocalAddr) -> bool {
-        let Reply { outbox, end, overflowed } = self;
-        if overflowed || end - outbox.used > Outbox::MESSAGE_BYTES_MAX {
+        if !self.fits() {
             return false;
         }
+        let Reply { outbox, end, .. } = self;
         #[allow(clippy::cast_possible_truncation, reason = "bounded by Outbox::new")]
         let range = outbox.used as u32..end as u32;
         outbox.used = end;

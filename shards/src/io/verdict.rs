@@ -104,6 +104,8 @@ labelled! {
         BadResponse = "bad_response",
         /// A response that belongs to no transaction, RFC 6026 7.2.
         NoTransaction = "no_transaction",
+        /// A request so short that the refusal would be more than twice its length.
+        Amplifies = "amplifies",
         /// The response to it would not fit into a datagram.
         ResponseTooLarge = "response_too_large",
     }

@@ -24,6 +24,8 @@ pub struct Aor {
 /// Why a URI is no address-of-record of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotOurs {
+    /// Against the grammar of a URI.
+    Unreadable,
     /// Neither sip nor sips.
     Scheme,
     /// A domain, or a port, for which we do not answer.

@@ -1,4 +1,7 @@
 //! The contacts of one REGISTER against the bindings of its address-of-record, RFC 3261 10.3 steps 6 and 7.
+//!
+//! A binding remembers the request that made it, so a copy that comes when its transaction is forgotten changes nothing. What was
+//! removed remembers nothing: a late copy of a removal also ends what another call has bound to the same contact since then.
 
 use super::{Register, Registered, Registrar, WhenFull, supports};
 use crate::io::{Class, Instant};
@@ -51,6 +54,10 @@ impl Registrar {
                 Some(_) | None => None,
             };
             let expires_secs = self.granted_secs(contact.expires.or(expires))?;
+            if expires_secs > 0 && bound == usize::from(self.policy.max_contacts) {
+                // Never to be kept together, so not to be compared with each other either.
+                return Err(Refusal::TooManyContacts);
+            }
             collect_params(&contact, &mut self.params);
             let record = Record {
                 contact: contact.address.uri,

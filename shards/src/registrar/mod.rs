@@ -7,7 +7,7 @@ mod response;
 
 pub use policy::{Policy, UnsupportedPath, WhenFull};
 
-use crate::io::{Class, Datagram, Instant};
+use crate::io::{Class, Datagram, Instant, Outbox};
 use crate::location::{Aor, AorId, Here, Location, NotOurs};
 use crate::uas::{self, Refusal};
 use crate::wire::{HeaderId, Message, Uri};
@@ -94,6 +94,12 @@ impl Registrar {
         location: &mut Location,
     ) -> Result<Registered, Refusal> {
         let Register { message, uri, .. } = *request;
+        // The answer repeats lines of the request and lists all bindings. What might not fit changes nothing.
+        const OTHER_BYTES: usize = 1024;
+        let contact_bytes = self.policy.max_contact_bytes as usize;
+        if message.bytes().len() + contact_bytes + OTHER_BYTES > Outbox::MESSAGE_BYTES_MAX {
+            return Err(Refusal::MessageTooLarge);
+        }
         if !uri.is_sip() {
             return Err(Refusal::UnsupportedScheme);
         }
@@ -103,6 +109,7 @@ impl Registrar {
         // RFC 3261 10.3 steps 1 and 5: both the domain of the Request-URI and the address-of-record are ours, and belong together.
         let aor = aor.map_err(|reason| match reason {
             NotOurs::Domain => Refusal::NotFound,
+            NotOurs::Unreadable => Refusal::BadRequest("Bad URI In To"),
             NotOurs::Scheme => Refusal::BadRequest("Unsupported URI Scheme In To"),
             NotOurs::TooLong => Refusal::BadRequest("Address-of-Record Too Long"),
         })?;

@@ -11,7 +11,8 @@ pub struct Policy {
     pub max_expires_secs: u32,
     /// The most bindings an address-of-record may have.
     pub max_contacts: u16,
-    /// The most bytes that the bindings of an address-of-record may take in a response, so that it fits into a datagram.
+    /// The most bytes that the bindings of an address-of-record may take, in a response and with their Path and Call-ID, so that
+    /// a response fits into a datagram and nobody fills the arena.
     pub max_contact_bytes: u32,
     /// What happens to a new binding beyond either maximum.
     pub when_full: WhenFull,

@@ -5,10 +5,10 @@ use crate::io::Instant;
 use crate::location::{Location, Record};
 use crate::wire::Response;
 
-/// What a binding takes in a response, at most.
+/// What a binding counts towards the limit of its address-of-record: what it takes in a response, and what is kept besides.
 pub(super) fn contact_bytes(record: &Record<'_>) -> usize {
     const AROUND: usize = "Contact: <>;q=0.123;expires=4294967295\r\n".len();
-    AROUND + record.contact.len() + record.params.len()
+    AROUND + record.contact.len() + record.params.len() + record.path.len() + record.call_id.len()
 }
 
 impl Registrar {

@@ -13,6 +13,7 @@ use crate::transaction::completed::Answer;
 use crate::transaction::{Completed, Fingerprint, Identity, ToTag};
 use crate::uas::{self, Caller, Refusal, SUPPORTED};
 use crate::wire::{self, Home, Index, Malformed, Message, Method, Peek, StartLine, Uri};
+use core::net::IpAddr;
 
 /// One core's share of the node.
 #[derive(Debug)]
@@ -271,15 +272,18 @@ impl Rooms<'_> {
         here: &Here<'_>,
         out: &mut Outbox,
     ) -> Outcome {
-        let home = aor.map_or(0, |aor| aor.hash().place);
+        // A transaction is its sender's, RFC 3261 18.2.1: whoever repeats a request from elsewhere gets no answer sent there.
+        let home =
+            aor.map_or(0, |aor| aor.hash().place) ^ address_bits(request.datagram.from.addr.ip());
         let fingerprint = Fingerprint::new(self.key, home, &identity(request.message));
         if let Some(answer) = self.completed.find(now, fingerprint) {
             // RFC 3261 17.2.2: the same bytes again, the same way.
             let mut reply = out.reply();
             reply.put(answer.response);
-            let sent = reply.send(answer.to, answer.from);
-            debug_assert!(sent, "it fitted before");
-            return Outcome { class: Class::Duplicate, verdict: Verdict::Replied };
+            let is_sent = reply.send(answer.to, answer.from);
+            let lost = Verdict::Dropped(Reason::ResponseTooLarge);
+            let verdict = if is_sent { Verdict::Replied } else { lost };
+            return Outcome { class: Class::Duplicate, verdict };
         }
         request.branch = fingerprint.low();
         let registered = match self.registrar.register(now, &request, aor, here, self.location) {
@@ -297,6 +301,9 @@ impl Rooms<'_> {
         self.registrar.write_bindings(now, &registered, self.location, &mut response);
         response.put(self.date.headers(wall));
         let reply = response.finish();
+        if !reply.fits() {
+            return dropped(class, Reason::ResponseTooLarge);
+        }
         let answer = Answer {
             response: reply.written(),
             to: caller.destination(),
@@ -380,6 +387,19 @@ fn identity<'m>(message: &Message<'m>) -> Identity<'m> {
             method,
             via: via.raw,
         },
+    }
+}
+
+/// An address as 64 bits, to tell the senders of one address-of-record apart.
+fn address_bits(ip: IpAddr) -> u64 {
+    match ip {
+        IpAddr::V4(ip) => u64::from(ip.to_bits()),
+        IpAddr::V6(ip) => {
+            let [high, low] = [ip.to_bits() >> 64, ip.to_bits() & u128::from(u64::MAX)];
+            #[allow(clippy::cast_possible_truncation, reason = "each is a half")]
+            let (high, low) = (high as u64, low as u64);
+            high.rotate_left(1) ^ low
+        }
     }
 }
 

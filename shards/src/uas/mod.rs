@@ -96,12 +96,17 @@ pub fn refuse(
         }
         // RFC 3261 8.2.2.3: a 420 lists what is not understood.
         Refusal::BadExtension(header) => {
+            // On one line: it is no longer than the header that it answers.
+            let mut separator: &[u8] = b"Unsupported: ";
             for tag in message.into_iter().flat_map(|message| message.option_tags(header)).flatten()
             {
                 if !is_understood(header, tag) {
-                    response.header("Unsupported", tag);
+                    response.put(separator);
+                    response.put(tag);
+                    separator = b", ";
                 }
             }
+            response.put(b"\r\n");
         }
         Refusal::PathNotSupportedByUa => response.header("Unsupported", b"path"),
         Refusal::IntervalTooBrief(min_expires_secs) => {
@@ -118,9 +123,15 @@ pub fn refuse(
         | Refusal::NoTransaction
         | Refusal::TooManyHops
         | Refusal::OutOfOrder
+        | Refusal::MessageTooLarge
         | Refusal::LocationFull => {}
     }
-    caller.send(response.finish(), Verdict::Refused(status))
+    let reply = response.finish();
+    // Nobody has been authenticated, so the source may be forged: it never gets more than twice what came from it.
+    if reply.written().len() > 2 * caller.datagram.bytes.len() {
+        return Verdict::Dropped(Reason::Amplifies);
+    }
+    caller.send(reply, Verdict::Refused(status))
 }
 
 /// Whether all option tags in a header are understood; RFC 3261 8.2.2.3 for Require, 16.3 step 5 for Proxy-Require.

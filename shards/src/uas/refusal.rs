@@ -32,6 +32,8 @@ pub enum Refusal {
     TooManyHops,
     /// 500, RFC 3261 10.3 step 7: not newer than what the binding was made by.
     OutOfOrder,
+    /// 513, RFC 3261 21.5.7: the answer would not fit into a datagram.
+    MessageTooLarge,
     /// 501, RFC 3261 21.5.2: a method that is not known.
     NotImplemented,
     /// 503, RFC 3261 21.5.4: the location table has no room.
@@ -56,6 +58,7 @@ impl Refusal {
             Refusal::TooManyHops => 483,
             Refusal::OutOfOrder => 500,
             Refusal::NotImplemented => 501,
+            Refusal::MessageTooLarge => 513,
             Refusal::LocationFull => 503,
         }
     }
@@ -77,6 +80,7 @@ impl Refusal {
             Refusal::TooManyHops => "Too Many Hops",
             Refusal::OutOfOrder => "Not Newer Than The Binding",
             Refusal::NotImplemented => "Not Implemented",
+            Refusal::MessageTooLarge => "Message Too Large",
             Refusal::LocationFull => "Location Table Full",
         }
     }

@@ -112,7 +112,7 @@ pub struct Uri<'m> {
 
 impl<'m> Uri<'m> {
     /// The most parameters or headers that [`equivalent`](Self::equivalent) compares without regard to order.
-    pub const COMPARED_MAX: usize = 32;
+    pub const COMPARED_MAX: usize = 12;
 
     /// Takes a URI apart. `raw` is all of it, without brackets.
     ///
@@ -661,9 +661,9 @@ mod tests {
                 alloc::format!("{text};p{i}=1")
             })
         };
-        let (up, down) = (many(&mut (0..32)), many(&mut (0..32).rev()));
+        let (up, down) = (many(&mut (0..12)), many(&mut (0..12).rev()));
         assert!(uri(&up).equivalent(&uri(&down)));
-        let (up, down) = (many(&mut (0..33)), many(&mut (0..33).rev()));
+        let (up, down) = (many(&mut (0..13)), many(&mut (0..13).rev()));
         assert!(!uri(&up).equivalent(&uri(&down)));
         assert!(uri(&up).equivalent(&uri(&up)));
     }
