@@ -306,7 +306,7 @@ fn registrar(mut section: Section<'_, '_>, default: &Registrar) -> Registrar {
         seconds("default_expires", u32::MAX),
         seconds("max_expires", u32::MAX),
     );
-    let max_contacts = section.number("max_contacts", 1..=1000u16, "");
+    let max_contacts = section.number("max_contacts", 1..=100u16, "");
     let max_contact_bytes = section.number("max_contact_bytes", 256..=CONTACT_BYTES_MAX, "bytes");
     let when_full = section
         .word("when_full", &[("refuse", WhenFull::Refuse), ("replace", WhenFull::ReplaceOldest)]);
@@ -381,7 +381,7 @@ fn limits(mut section: Section<'_, '_>, default: &MessageLimits) -> MessageLimit
     let message_bytes =
         section.number("message_bytes", MESSAGE_BYTES_MIN..=MESSAGE_BYTES_MAX, "bytes");
     let headers = section.number("headers", 16..=4096u16, "header lines");
-    let contacts = section.number("contacts", 1..=1000u16, "contacts");
+    let contacts = section.number("contacts", 1..=100u16, "contacts");
     let completed_bytes = section.number("completed_bytes", 65_536..=1u64 << 36, "bytes");
     section.finish();
     MessageLimits {
