@@ -57,7 +57,11 @@ const COUNTERS: &[PerCore] = &[
     ("wakes_sent", "Bells rung to wake another core", |core| core.worker.wakes_sent),
     ("rounds", "Rounds of the loop that found something to do", |core| core.worker.rounds),
     ("batches", "Reads that returned a datagram or more", |core| core.worker.batches),
-    ("parks", "Times the core went to sleep", |core| core.worker.parks),
+    (
+        "parks",
+        "Times the core waited for its sockets, those included that found something at once",
+        |core| core.worker.parks,
+    ),
     ("absorbed", "Inputs that needed no answer", |core| core.shard.absorbed),
     ("bindings_created", "Bindings made", |core| core.shard.bindings_created),
     ("bindings_refreshed", "Bindings given a new expiry", |core| core.shard.bindings_refreshed),
