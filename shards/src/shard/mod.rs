@@ -431,7 +431,7 @@ mod tests {
             listeners: Arc::new(["127.0.0.1:5060".parse().unwrap()]),
             policy: Policy::default(),
             limits: Limits {
-                message_bytes: 8192,
+                message_bytes: 65_507,
                 header_lines: 64,
                 contacts: 8,
                 bindings: 100,
@@ -490,6 +490,24 @@ mod tests {
         let (_, gone) = send(&mut shard, later.plus_secs(100), &register(5, 4, ""));
         assert!(!gone.contains("Contact:"), "{gone}");
         shard.expire(later.plus_secs(101), 10_000);
+        assert_eq!(shard.gauges().bindings, 0);
+    }
+
+    #[test]
+    fn a_refusal_beyond_twice_the_request_is_dropped() {
+        let mut shard = shard();
+        let (outcome, reply) =
+            send(&mut shard, Instant::START, "X sip:a SIP/2.0\r\nVia: SIP/2.0/UDP h\r\n\r\n");
+        assert_eq!(outcome.verdict, Verdict::Dropped(Reason::Amplifies), "{reply}");
+        assert_eq!(reply, "");
+    }
+
+    #[test]
+    fn what_might_not_be_answered_in_a_datagram_changes_nothing() {
+        let mut shard = shard();
+        let padding = format!("Contact: <sip:a@b>\r\nX-Padding: {}\r\n", "x".repeat(60_000));
+        let (outcome, reply) = send(&mut shard, Instant::START, &register(1, 1, &padding));
+        assert_eq!(outcome.verdict, Verdict::Refused(513), "{}", reply.len());
         assert_eq!(shard.gauges().bindings, 0);
     }
 }
