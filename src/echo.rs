@@ -2,7 +2,7 @@
 //! registrar, it is the limit that the registrar's speed is measured against. It looks at nothing it is sent.
 
 use crate::worker::Handler;
-use shards::io::{Class, CoreId, Input, Instant, Outbox, Outcome, UnixTime, Verdict};
+use shards::io::{Class, CoreId, Datagram, Input, Instant, Outbox, Outcome, UnixTime, Verdict};
 
 /// Answers every datagram with its first bytes.
 #[derive(Clone, Copy, Debug)]
@@ -29,6 +29,8 @@ impl Echo {
 impl Handler for Echo {
     /// How many were answered.
     type Metrics = u64;
+
+    fn foresee(&mut self, _datagrams: &[Datagram<'_>]) {}
 
     fn handle(
         &mut self,

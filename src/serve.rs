@@ -5,10 +5,12 @@ use crate::cli::summary;
 use crate::config::{Config, Limits, mebibytes, memory_bytes, secret};
 use crate::control::{Admin, CoreSnapshot, Observed, log, notify};
 use crate::node::{self, Plan, Rings, Running, Sockets};
+use crate::sys;
 use crate::sys::signal::{Signal, Signals};
 use crate::worker::{self, Board, Clock, Handler};
-use shards::io::{CoreId, Input, Instant, Outbox, Outcome, UnixTime};
+use shards::io::{CoreId, Datagram, Input, Instant, Outbox, Outcome, UnixTime};
 use shards::shard::{Gauges, Homes, Metrics, Shard};
+use shards::store::Prefetch;
 use std::io::ErrorKind;
 use std::net::TcpListener;
 use std::process;
@@ -150,7 +152,10 @@ fn start(
         },
         ..Plan::new(cores, listeners)
     };
-    node::start(&plan, move |core, _| Shard::new(settings[usize::from(core.0)].clone()))
+    node::start(&plan, move |core, _| {
+        Shard::new(settings[usize::from(core.0)].clone())
+            .with_prefetch(Prefetch(sys::prefetch::line))
+    })
 }
 
 /// Returns at the first signal to end.
@@ -207,6 +212,10 @@ pub struct ShardCounts {
 
 impl Handler for Shard {
     type Metrics = ShardCounts;
+
+    fn foresee(&mut self, datagrams: &[Datagram<'_>]) {
+        Shard::foresee(self, datagrams);
+    }
 
     fn handle(
         &mut self,

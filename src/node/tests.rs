@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::echo::Echo;
-use shards::io::{Class, Input, Outbox, Outcome, UnixTime, Verdict};
+use shards::io::{Class, Datagram, Input, Outbox, Outcome, UnixTime, Verdict};
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 
@@ -155,6 +155,9 @@ fn a_full_ring_is_a_counted_drop() {
     struct Slow;
     impl Handler for Slow {
         type Metrics = ();
+
+        fn foresee(&mut self, _datagrams: &[Datagram<'_>]) {}
+
         fn handle(
             &mut self,
             _: shards::io::Instant,
@@ -225,6 +228,9 @@ fn datagrams_that_overflow_in_the_kernel_are_counted() {
         struct Hold;
         impl Handler for Hold {
             type Metrics = ();
+
+            fn foresee(&mut self, _datagrams: &[Datagram<'_>]) {}
+
             fn handle(
                 &mut self,
                 _: shards::io::Instant,
@@ -282,6 +288,9 @@ fn a_message_the_kernel_refuses_does_not_stop_those_behind_it() {
     struct Bad;
     impl Handler for Bad {
         type Metrics = ();
+
+        fn foresee(&mut self, _datagrams: &[Datagram<'_>]) {}
+
         fn handle(
             &mut self,
             _: shards::io::Instant,

@@ -7,12 +7,16 @@ use super::handler::Handler;
 use super::metrics::Metrics;
 use super::ports::Port;
 use crate::mesh::{Hop, Post, Pushed};
-use shards::io::{CoreId, Datagram, Input, Instant, LocalAddr, Outbox, Peer, Verdict};
+use shards::io::{CoreId, Datagram, Input, Instant, ListenerId, LocalAddr, Outbox, Peer, Verdict};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 /// Messages that one batch may put into the outbox before it is sent.
 const OUTBOX_MESSAGES: usize = 64;
 /// Enough for a batch of ordinary replies beside the room that one input may always take.
 const OUTBOX_BYTES: usize = 256 * 1024;
+/// How many datagrams are taken together, so that the handler can look ahead.
+const FORESEEN: usize = 16;
 /// Timers that one round may let expire.
 const EXPIRE_BUDGET: u32 = 256;
 
@@ -28,6 +32,8 @@ pub(super) struct Desk<H: Handler> {
     wall: Wall,
     /// Read after each input: one reading is the end of one and the start of the next.
     now: Instant,
+    /// What looking ahead took for each of the datagrams that are being taken.
+    foresight: Duration,
 }
 
 /// A datagram without its age.
@@ -37,6 +43,53 @@ pub(super) struct Arrival<'a> {
     pub(super) to: LocalAddr,
     pub(super) bytes: &'a [u8],
     pub(super) stamp_ns: Option<u64>,
+}
+
+/// Datagrams that are taken together.
+#[derive(Debug)]
+pub(super) struct Window<'a> {
+    arrivals: [Arrival<'a>; FORESEEN],
+    used: usize,
+}
+
+impl Default for Window<'_> {
+    fn default() -> Self {
+        Window { arrivals: [Arrival::NONE; FORESEEN], used: 0 }
+    }
+}
+
+impl<'a> Window<'a> {
+    pub(super) fn is_full(&self) -> bool {
+        self.used == FORESEEN
+    }
+
+    /// Adds a datagram.
+    ///
+    /// # Panics
+    /// Where the window is full.
+    pub(super) fn push(&mut self, arrival: Arrival<'a>) {
+        self.arrivals[self.used] = arrival;
+        self.used += 1;
+    }
+
+    /// All that were added; the next one is the first again.
+    fn taken(&mut self) -> &[Arrival<'a>] {
+        &self.arrivals[..std::mem::take(&mut self.used)]
+    }
+}
+
+impl<'a> Arrival<'a> {
+    /// From nobody, with nothing.
+    const NONE: Arrival<'static> = Arrival {
+        from: Peer::udp(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0)),
+        to: LocalAddr { listener: ListenerId(0), ip: IpAddr::V4(Ipv4Addr::UNSPECIFIED) },
+        bytes: &[],
+        stamp_ns: None,
+    };
+
+    fn datagram(&self, age: Duration) -> Datagram<'a> {
+        Datagram { from: self.from, to: self.to, bytes: self.bytes, age }
+    }
 }
 
 impl<H: Handler> Desk<H> {
@@ -51,6 +104,7 @@ impl<H: Handler> Desk<H> {
             clock,
             wall,
             now: wall.read_at(),
+            foresight: Duration::ZERO,
         }
     }
 
@@ -66,12 +120,33 @@ impl<H: Handler> Desk<H> {
         self.metrics.wakes_sent += self.post.wake_others();
     }
 
-    /// Takes a datagram read from a socket of this core.
-    pub(super) fn take(&mut self, arrival: Arrival<'_>, ports: &[Port]) {
-        let verdict = self.handle(arrival, Input::Datagram, ports);
-        if let Verdict::Hopped(core) = verdict {
-            self.move_on(core, arrival);
+    /// Takes datagrams read from a socket of this core, and leaves the window empty.
+    pub(super) fn take(&mut self, window: &mut Window<'_>, ports: &[Port]) {
+        let arrivals = window.taken();
+        if arrivals.len() > 1 {
+            self.foresee(arrivals);
         }
+        for &arrival in arrivals {
+            let verdict = self.handle(arrival, Input::Datagram, ports);
+            if let Verdict::Hopped(core) = verdict {
+                self.move_on(core, arrival);
+            }
+        }
+        self.foresight = Duration::ZERO;
+    }
+
+    /// Lets the handler look ahead. What that takes counts for each of them alike.
+    fn foresee(&mut self, arrivals: &[Arrival<'_>]) {
+        let mut datagrams = [Arrival::NONE.datagram(Duration::ZERO); FORESEEN];
+        let mut count = 0;
+        for (place, arrival) in datagrams.iter_mut().zip(arrivals) {
+            *place = arrival.datagram(Duration::ZERO);
+            count += 1;
+        }
+        let started = self.now;
+        self.handler.foresee(&datagrams[..count as usize]);
+        self.now = self.clock.now();
+        self.foresight = self.now.since(started) / count;
     }
 
     /// Takes a datagram that another core moved here.
@@ -95,11 +170,12 @@ impl<H: Handler> Desk<H> {
         }
         let started = self.now;
         let age = self.wall.age(arrival.stamp_ns, started);
-        let datagram = Datagram { from: arrival.from, to: arrival.to, bytes: arrival.bytes, age };
+        let datagram = arrival.datagram(age);
         let outcome =
             self.handler.handle(started, self.wall.unix(), input(datagram), &mut self.outbox);
         self.now = self.clock.now();
-        self.metrics.service_time.of_mut(outcome.class).record(self.now.since(started));
+        let service_time = self.now.since(started) + self.foresight;
+        self.metrics.service_time.of_mut(outcome.class).record(service_time);
         self.metrics.queue_age.of_mut(outcome.class).record(age);
         outcome.verdict
     }

@@ -1,6 +1,6 @@
 //! What a worker works for: the contract between the loop and whoever thinks about its datagrams.
 
-use shards::io::{Input, Instant, Outbox, Outcome, UnixTime};
+use shards::io::{Datagram, Input, Instant, Outbox, Outcome, UnixTime};
 
 /// A core's thinking, fed by its worker. Messages it wants sent go into the outbox, which always has room for one input.
 ///
@@ -9,6 +9,10 @@ use shards::io::{Input, Instant, Outbox, Outcome, UnixTime};
 pub trait Handler {
     /// What it counts; a copy is published about once a second.
     type Metrics: Clone + Default + Send + 'static;
+
+    /// Looks at datagrams that will be handled next, in this order, so that it can begin to fetch what they need. It may look at
+    /// fewer, and nothing may depend on it.
+    fn foresee(&mut self, datagrams: &[Datagram<'_>]);
 
     /// Takes one input to its end.
     fn handle(

@@ -24,7 +24,7 @@ use crate::readiness::{Readable, Readiness, Task};
 use crate::sys::event::Event;
 use crate::sys::receive::Receiver;
 use crate::sys::socket::UdpSocket;
-use desk::{Arrival, Desk};
+use desk::{Arrival, Desk, Window};
 use ports::Kind;
 use shards::io::{Instant, ListenerId, LocalAddr, Peer};
 use std::sync::Arc;
@@ -206,13 +206,15 @@ impl<H: Handler> Worker<H> {
         };
         self.desk.metrics.batches += 1;
         self.desk.open();
+        let Worker { receiver, ports, desk, .. } = self;
+        let mut window = Window::default();
         for index in 0..count {
-            let Some(received) = self.receiver.get(index) else { continue };
-            let counters = self.desk.metrics.received(kind);
+            let Some(received) = receiver.get(index) else { continue };
+            let counters = desk.metrics.received(kind);
             counters.datagrams += 1;
             counters.bytes += received.bytes.len() as u64;
             if let Some(overflow) = received.overflow
-                && let Some(intake) = self.ports[listener].intake(kind)
+                && let Some(intake) = ports[listener].intake(kind)
             {
                 counters.overflowed += intake.newly_dropped(overflow);
             }
@@ -222,16 +224,16 @@ impl<H: Handler> Worker<H> {
             }
             let to = LocalAddr {
                 listener: ListenerId(u16::try_from(listener).unwrap_or(u16::MAX)),
-                ip: self.ports[listener].reached(received.to),
+                ip: ports[listener].reached(received.to),
             };
-            let arrival = Arrival {
-                from: Peer::udp(received.from),
-                to,
-                bytes: received.bytes,
-                stamp_ns: received.stamp_ns,
-            };
-            self.desk.take(arrival, &self.ports);
+            let from = Peer::udp(received.from);
+            let arrival = Arrival { from, to, bytes: received.bytes, stamp_ns: received.stamp_ns };
+            window.push(arrival);
+            if window.is_full() {
+                desk.take(&mut window, ports);
+            }
         }
+        desk.take(&mut window, ports);
         self.desk.close(&self.ports);
         Round { found: true, left: count >= most.min(self.settings.batch) }
     }

@@ -7,7 +7,7 @@
 
 use super::{Aor, HomeHash, Record};
 use crate::io::Instant;
-use crate::store::{Arena, Full, Ref, Slab, Table, Wheel};
+use crate::store::{Arena, Full, Prefetch, Ref, Slab, Table, Wheel};
 use alloc::vec::Vec;
 
 const NONE: u32 = u32::MAX;
@@ -116,6 +116,33 @@ impl Location {
         let hash = words(aor.hash());
         let is_it = |id| self.aors.at(id).is_some_and(|entry| entry.hash == hash);
         self.index.find(place(hash), is_it).map(AorId)
+    }
+
+    /// Begins to fetch what refreshing these addresses-of-record will read: one step at a time for all of them, so that each step
+    /// waits for memory about once. What stands for them in the index has been asked for with
+    /// [`prefetch_index`](Self::prefetch_index) before.
+    pub fn prefetch<const N: usize>(&self, sought: &[Option<HomeHash>; N], prefetch: Prefetch) {
+        /// What a usual binding's strings take.
+        const RECORD_BYTES: usize = 160;
+        let aors = sought.map(|hash| self.index.find(place(words(hash?)), |_| true));
+        for id in aors.into_iter().flatten() {
+            self.aors.prefetch(id, prefetch);
+        }
+        let firsts = aors.map(|id| Some(self.aors.at(id?)?.first));
+        for first in firsts.into_iter().flatten() {
+            self.bindings.prefetch(first, prefetch);
+        }
+        for first in firsts.into_iter().flatten() {
+            if let Some(binding) = self.bindings.at(first) {
+                self.arena.prefetch(binding.record, RECORD_BYTES, prefetch);
+            }
+        }
+    }
+
+    /// Begins to fetch where the index leads to an address-of-record.
+    #[inline]
+    pub fn prefetch_index(&self, hash: HomeHash, prefetch: Prefetch) {
+        self.index.prefetch(place(words(hash)), prefetch);
     }
 
     /// The bindings of an address-of-record that have not expired at `now`, the newest first.

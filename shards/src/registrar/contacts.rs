@@ -299,7 +299,7 @@ fn unquoted(value: &[u8]) -> &[u8] {
 #[inline]
 fn collect_params(contact: &ContactAddress<'_>, params: &mut Vec<u8>) {
     params.clear();
-    if contact.address.params.raw().is_empty() {
+    if !contact.has_other_params {
         return;
     }
     for param in contact.address.params {

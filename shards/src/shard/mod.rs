@@ -1,5 +1,6 @@
 //! A shard routes inputs to the rooms that decide them. It owns the rooms and decides nothing itself.
 
+mod ahead;
 mod metrics;
 mod settings;
 
@@ -9,18 +10,19 @@ pub use settings::{Homes, Keys, Limits, Settings};
 use crate::io::{Class, Datagram, Input, Instant, Outbox, Outcome, Reason, UnixTime, Verdict};
 use crate::location::{Aor, Here, HomeHash, Location, NotOurs};
 use crate::registrar::{Register, Registered, Registrar};
+use crate::store::Prefetch;
 use crate::transaction::completed::Answer;
 use crate::transaction::{Completed, Fingerprint, Identity, ToTag};
 use crate::uas::{self, Caller, Refusal, SUPPORTED};
-use crate::wire::{self, Home, Index, Malformed, Message, Method, Peek, StartLine, Uri};
-use core::net::IpAddr;
+use crate::wire::{self, Index, Malformed, Message, Method, StartLine};
+use ahead::{Ahead, Reading, Sight};
 
 /// One core's share of the node.
 #[derive(Debug)]
 pub struct Shard {
     settings: Settings,
-    index: Index,
-    aor: Aor,
+    ahead: Ahead,
+    prefetch: Prefetch,
     completed: Completed,
     registrar: Registrar,
     location: Location,
@@ -37,6 +39,9 @@ struct Date {
 }
 
 impl Shard {
+    /// How many datagrams are read ahead at most.
+    pub const FORESEEN: usize = Ahead::WINDOW;
+
     /// A shard with all the memory that it will ever use.
     ///
     /// # Panics
@@ -48,8 +53,8 @@ impl Shard {
         // A REGISTER may remove as many bindings as an address-of-record has, and make as many as it lists.
         let changes = limits.contacts + usize::from(settings.policy.max_contacts);
         Shard {
-            index: Index::new(limits.header_lines),
-            aor: Aor::new(),
+            ahead: Ahead::new(limits.header_lines),
+            prefetch: Prefetch::NONE,
             completed: Completed::new(limits.completed_bytes),
             registrar: Registrar::new(
                 settings.policy.clone(),
@@ -61,6 +66,20 @@ impl Shard {
             metrics: Metrics::default(),
             settings,
         }
+    }
+
+    /// The same shard, which fetches ahead what it will read.
+    #[must_use]
+    pub fn with_prefetch(self, prefetch: Prefetch) -> Self {
+        Shard { prefetch, ..self }
+    }
+
+    /// Reads ahead the datagrams that are to be handled next, in this order and unchanged, at most [`FORESEEN`](Self::FORESEEN).
+    /// Handling them comes to the same without it; with it memory is waited for once for all of them.
+    #[inline]
+    pub fn foresee(&mut self, datagrams: &[Datagram<'_>]) {
+        let Shard { settings, ahead, completed, location, prefetch, .. } = self;
+        ahead.read(settings, datagrams, completed, location, *prefetch);
     }
 
     /// Thinks about one input. What has to be sent is added to `out`, which must have room.
@@ -131,40 +150,43 @@ impl Shard {
         has_moved: bool,
         out: &mut Outbox,
     ) -> Outcome {
-        let bytes = datagram.bytes;
-        if bytes.len() > self.settings.limits.message_bytes {
-            return dropped(Class::Junk, Reason::TooLarge);
+        let Shard { settings, ahead, .. } = self;
+        let reading = ahead.reading(settings, &datagram);
+        match reading.sight {
+            Sight::Register | Sight::Request => {}
+            Sight::TooLarge => return dropped(Class::Junk, Reason::TooLarge),
+            Sight::Empty => return dropped(Class::Keepalive, Reason::Empty),
+            Sight::Crlf => return dropped(Class::Keepalive, Reason::Crlf),
+            Sight::Stun => return dropped(Class::Keepalive, Reason::Stun),
+            Sight::NotSip => return dropped(Class::Junk, Reason::NotSip),
+            Sight::Malformed(malformed) => {
+                return self::malformed(settings, &reading.index, datagram, malformed, out);
+            }
+            Sight::Response => return response(&mut reading.index, datagram.bytes),
         }
-        let (method, home) = match wire::peek(bytes, &mut self.index) {
-            Peek::Empty => return dropped(Class::Keepalive, Reason::Empty),
-            Peek::Crlf => return dropped(Class::Keepalive, Reason::Crlf),
-            Peek::Stun => return dropped(Class::Keepalive, Reason::Stun),
-            Peek::NotSip => return dropped(Class::Junk, Reason::NotSip),
-            Peek::Malformed(malformed) => return self.malformed(datagram, malformed, out),
-            Peek::Response { .. } => return self.response(bytes),
-            Peek::Request { method, home } => (method, home),
-        };
-        let (aor, hash) = self.home_hash(&datagram, home);
-        let home = hash.map_or(self.settings.core, |hash| self.settings.homes.home(hash.place));
-        if home != self.settings.core && !has_moved {
+        let home = reading.hash.map_or(settings.core, |hash| settings.homes.home(hash.place));
+        if home != settings.core && !has_moved {
             return Outcome { class: Class::Move, verdict: Verdict::Hopped(home) };
         }
-        let message = match Message::parse(bytes, &mut self.index) {
+        let Reading { index, aor, aor_verdict, hash, .. } = reading;
+        let message = match Message::parse(datagram.bytes, index) {
             Ok(message) => message,
-            Err(malformed) => return self.malformed(datagram, malformed, out),
+            Err(malformed) => {
+                return self::malformed(settings, index, datagram, malformed, out);
+            }
         };
-        let StartLine::Request { uri, .. } = message.start_line() else {
+        let StartLine::Request { method, uri } = message.start_line() else {
             unreachable!("the peek has seen a request")
         };
-        let here = here(&self.settings, &datagram);
+        let here = ahead::here(settings, &datagram);
         let tag = ToTag::new(hash.unwrap_or_default().seed);
         let caller = Caller { datagram, index: message.index(), tag };
-        match method {
+        match *method {
             Method::Register => {
                 let request = Register { message: &message, uri, datagram, branch: 0 };
-                let aor = aor.map(|()| &self.aor);
+                let aor = aor_verdict.map(|()| &*aor);
                 let rooms = Rooms {
-                    key: &self.settings.keys.transaction,
+                    key: &settings.keys.transaction,
                     completed: &mut self.completed,
                     registrar: &mut self.registrar,
                     location: &mut self.location,
@@ -187,64 +209,42 @@ impl Shard {
             | Method::Refer
             | Method::Message
             | Method::Update
-            | Method::Other(_) => match uas::serve(&message, method, uri, &here) {
+            | Method::Other(_) => match uas::serve(&message, *method, uri, &here) {
                 Ok(()) => Outcome { class: Class::Options, verdict: uas::options(&caller, out) },
                 Err(refusal) => refused(uas::refuse(&caller, Some(&message), refusal, out)),
             },
         }
     }
+}
 
-    /// The keyed hash of what decides where a request lives. `None`: it can't be told, so the request is answered here.
-    #[inline]
-    fn home_hash(
-        &mut self,
-        datagram: &Datagram<'_>,
-        home: Home<'_>,
-    ) -> (Result<(), NotOurs>, Option<HomeHash>) {
-        let key = &self.settings.keys.home;
-        match home {
-            Home::CallId(call_id) => (Ok(()), Some(HomeHash::new(key, call_id))),
-            Home::AddressOfRecord(uri) => {
-                // A To that can't be read is refused by the parser, wherever it is.
-                let Ok(uri) = Uri::parse(uri) else { return (Err(NotOurs::Scheme), None) };
-                let here = here(&self.settings, datagram);
-                match self.aor.set(key, &uri, &here) {
-                    Ok(()) => (Ok(()), Some(self.aor.hash())),
-                    Err(reason) => (Err(reason), None),
-                }
-            }
-        }
+/// Answers what breaks the grammar, as far as it can be answered.
+fn malformed(
+    settings: &Settings,
+    index: &Index,
+    datagram: Datagram<'_>,
+    malformed: Malformed,
+    out: &mut Outbox,
+) -> Outcome {
+    // RFC 3261 8.2.7 and 17.1.1.3: nothing answers an ACK, and nothing answers a response.
+    if !index.is_request() {
+        return dropped(Class::Response, Reason::BadResponse);
     }
+    if index.is_ack(datagram.bytes) {
+        return dropped(Class::Ack, Reason::BadRequest);
+    }
+    let hash = HomeHash::new(&settings.keys.home, index.call_id(datagram.bytes));
+    let caller = Caller { datagram, index, tag: ToTag::new(hash.seed) };
+    refused(uas::refuse(&caller, None, Refusal::Malformed(malformed), out))
+}
 
-    /// Answers what breaks the grammar, as far as it can be answered.
-    fn malformed(
-        &mut self,
-        datagram: Datagram<'_>,
-        malformed: Malformed,
-        out: &mut Outbox,
-    ) -> Outcome {
-        // RFC 3261 8.2.7 and 17.1.1.3: nothing answers an ACK, and nothing answers a response.
-        if !self.index.is_request() {
-            return dropped(Class::Response, Reason::BadResponse);
-        }
-        if self.index.is_ack(datagram.bytes) {
-            return dropped(Class::Ack, Reason::BadRequest);
-        }
-        let hash = HomeHash::new(&self.settings.keys.home, self.index.call_id(datagram.bytes));
-        let tag = ToTag::new(hash.seed);
-        let caller = Caller { datagram, index: &self.index, tag };
-        refused(uas::refuse(&caller, None, Refusal::Malformed(malformed), out))
-    }
-
-    /// Nothing was asked, so no response is expected.
-    fn response(&mut self, bytes: &[u8]) -> Outcome {
-        let reason = match Message::parse(bytes, &mut self.index) {
-            // RFC 6026 7.2: a response without a transaction goes nowhere.
-            Ok(_) => Reason::NoTransaction,
-            Err(_) => Reason::BadResponse,
-        };
-        dropped(Class::Response, reason)
-    }
+/// Nothing was asked, so no response is expected.
+fn response(index: &mut Index, bytes: &[u8]) -> Outcome {
+    let reason = match Message::parse(bytes, index) {
+        // RFC 6026 7.2: a response without a transaction goes nowhere.
+        Ok(_) => Reason::NoTransaction,
+        Err(_) => Reason::BadResponse,
+    };
+    dropped(Class::Response, reason)
 }
 
 /// What a REGISTER walks through, apart from what it was read with.
@@ -272,9 +272,8 @@ impl Rooms<'_> {
         here: &Here<'_>,
         out: &mut Outbox,
     ) -> Outcome {
-        // A transaction is its sender's, RFC 3261 18.2.1: whoever repeats a request from elsewhere gets no answer sent there.
-        let home =
-            aor.map_or(0, |aor| aor.hash().place) ^ address_bits(request.datagram.from.addr.ip());
+        let hash = aor.map_or(HomeHash::default(), Aor::hash);
+        let home = ahead::transaction_home(hash, &request.datagram);
         let fingerprint = Fingerprint::new(self.key, home, &identity(request.message));
         if let Some(answer) = self.completed.find(now, fingerprint) {
             // RFC 3261 17.2.2: the same bytes again, the same way.
@@ -356,10 +355,6 @@ impl Date {
     }
 }
 
-fn here<'a>(settings: &'a Settings, datagram: &Datagram<'_>) -> Here<'a> {
-    Here { domains: &settings.domains, listeners: &settings.listeners, to: datagram.to }
-}
-
 /// What the branches of RFC 3261 begin with, 8.1.1.7.
 const COOKIE: &[u8] = b"z9hG4bK";
 
@@ -387,19 +382,6 @@ fn identity<'m>(message: &Message<'m>) -> Identity<'m> {
             method,
             via: via.raw,
         },
-    }
-}
-
-/// An address as 64 bits, to tell the senders of one address-of-record apart.
-fn address_bits(ip: IpAddr) -> u64 {
-    match ip {
-        IpAddr::V4(ip) => u64::from(ip.to_bits()),
-        IpAddr::V6(ip) => {
-            let [high, low] = [ip.to_bits() >> 64, ip.to_bits() & u128::from(u64::MAX)];
-            #[allow(clippy::cast_possible_truncation, reason = "each is a half")]
-            let (high, low) = (high as u64, low as u64);
-            high.rotate_left(1) ^ low
-        }
     }
 }
 

@@ -6,7 +6,7 @@
 //! strings' own places cause. What does not fit into a page takes 2, 4, 8 or 16 neighbouring ones: the pool is a buddy
 //! allocator of five sizes. A string is stored behind its length (2 bytes) in a multiple of 8 bytes.
 
-use super::Full;
+use super::{Full, Prefetch};
 use alloc::vec;
 use alloc::vec::Vec;
 use core::num::NonZeroU32;
@@ -176,6 +176,15 @@ impl Arena {
         let start = start_of(string);
         let length = read_u16(&self.bytes, start) as usize;
         &self.bytes[start + LENGTH_BYTES..start + LENGTH_BYTES + length]
+    }
+
+    /// Begins to fetch what [`get`](Self::get) would read of a string of about `length` bytes, at most four cache lines.
+    #[inline]
+    pub fn prefetch(&self, string: Ref, length: usize, prefetch: Prefetch) {
+        let start = start_of(string);
+        if let Some(bytes) = self.bytes.get(start..start + LENGTH_BYTES + length) {
+            prefetch.lines(bytes);
+        }
     }
 
     /// The bytes of a string, to change them; its length stays.

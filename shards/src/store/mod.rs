@@ -5,11 +5,13 @@
 //! insertion as fast as its first. `check()` walks a container's invariants and panics where one is broken.
 
 mod arena;
+mod prefetch;
 mod slab;
 mod table;
 mod wheel;
 
 pub use arena::{Arena, Ref, Usage};
+pub use prefetch::Prefetch;
 pub use slab::{Handle, Slab};
 pub use table::Table;
 pub use wheel::Wheel;

@@ -1,7 +1,7 @@
 //! A slab: numbered places for values of one type, handed out and taken back in constant time. It never moves a value
 //! and never answers a handle whose value is gone.
 
-use super::Full;
+use super::{Full, Prefetch};
 use alloc::vec::Vec;
 use core::ops::Range;
 
@@ -127,6 +127,14 @@ impl<T> Slab<T> {
         match self.places.get_mut(index as usize)? {
             Place::Used { value, .. } => Some(value),
             Place::Free { .. } => None,
+        }
+    }
+
+    /// Begins to fetch what [`at`](Self::at) would read.
+    #[inline]
+    pub fn prefetch(&self, index: u32, prefetch: Prefetch) {
+        if let Some(place) = self.places.get(index as usize) {
+            prefetch.line(place);
         }
     }
 

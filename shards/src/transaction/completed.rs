@@ -11,6 +11,7 @@ pub use super::log::Answer;
 use super::log::Log;
 use super::{Fingerprint, TIMER_J};
 use crate::io::{Instant, Transport};
+use crate::store::Prefetch;
 use alloc::vec;
 use alloc::vec::Vec;
 
@@ -112,6 +113,12 @@ impl Completed {
         true
     }
 
+    /// Begins to fetch what [`find`](Self::find) will read for the requests of a home, as [`Fingerprint::new`] was given it.
+    #[inline]
+    pub fn prefetch(&self, home: u64, prefetch: Prefetch) {
+        prefetch.line(&self.buckets[self.bucket_of(Fingerprint::home_bits(home))]);
+    }
+
     /// What it has counted.
     #[must_use]
     pub fn metrics(&self) -> &Metrics {
@@ -178,10 +185,17 @@ impl Completed {
         (self.log.head().wrapping_sub(position).wrapping_sub(1) & POSITION_MASK) + 1
     }
 
+    /// All requests of one home share a bucket, so that it is known before the request is read to its end, and who sends more
+    /// of them than it holds loses only its own.
+    #[inline]
+    fn bucket(&self, fingerprint: Fingerprint) -> usize {
+        self.bucket_of(fingerprint.0[1])
+    }
+
     #[inline]
     #[allow(clippy::cast_possible_truncation, reason = "the upper half of a product of two u32")]
-    fn bucket(&self, fingerprint: Fingerprint) -> usize {
-        (((fingerprint.0[0] >> 32) * self.buckets.len() as u64) >> 32) as usize
+    fn bucket_of(&self, home_bits: u64) -> usize {
+        (((home_bits >> 32) * self.buckets.len() as u64) >> 32) as usize
     }
 }
 
@@ -229,7 +243,7 @@ fn lane(lanes: u128, place: usize) -> u16 {
 #[inline]
 #[allow(clippy::cast_possible_truncation, reason = "16 bits of 64")]
 fn tag(fingerprint: Fingerprint) -> u16 {
-    ((fingerprint.0[1] >> 48) as u16).max(1)
+    ((fingerprint.0[0] >> 48) as u16).max(1)
 }
 
 #[cfg(test)]

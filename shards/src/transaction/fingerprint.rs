@@ -48,9 +48,13 @@ impl Fingerprint {
     #[inline]
     #[must_use]
     pub fn new(key: &[u8; 16], home: u64, identity: &Identity<'_>) -> Self {
-        let hash = hash(key, identity);
-        // The upper bits of a home are alike on one core.
-        Fingerprint([hash, home.rotate_left(32)])
+        Fingerprint([hash(key, identity), Self::home_bits(home)])
+    }
+
+    /// The bits that come from the home. Its upper ones, alike on one core, are the lower ones here.
+    #[inline]
+    pub(super) fn home_bits(home: u64) -> u64 {
+        home.rotate_left(32)
     }
 
     /// 32 of the bits that do not come from the home.

@@ -34,6 +34,8 @@ pub struct ContactAddress<'m> {
     pub instance: Option<&'m [u8]>,
     /// `reg-id` (RFC 5626 4.2), above 0.
     pub reg_id: Option<u32>,
+    /// Whether it has parameters besides `q` and `expires`.
+    pub has_other_params: bool,
 }
 
 /// The values of Contact, over all its lines. It stops behind its first error.
@@ -99,7 +101,14 @@ fn common<'m>(text: &Padded, bytes: &'m [u8], line: &Line) -> Option<ContactAddr
         spans.raw = Span::new(start, end);
     }
     let address = spans.of(bytes);
-    Some(ContactAddress { address, q: None, expires, instance: None, reg_id: None })
+    Some(ContactAddress {
+        address,
+        q: None,
+        expires,
+        instance: None,
+        reg_id: None,
+        has_other_params: false,
+    })
 }
 
 /// Whether the byte here is followed by the end or a comma.
@@ -117,6 +126,7 @@ fn address<'m>(bytes: &'m [u8], cursor: &mut Cursor<'m>) -> Result<ContactAddres
     const SIP_INSTANCE: [Text; 2] = [Text::new("+sip.ins"), Text::new("tance")];
     const REG_ID: Text = Text::new("reg-id");
     let (mut q, mut expires, mut instance, mut reg_id) = (None, None, None, None);
+    let mut others = 0;
     let spans = address::take(cursor, |cursor, param| {
         let name = usize::from(param.name.start);
         let word = scan::word(bytes, name);
@@ -146,9 +156,13 @@ fn address<'m>(bytes: &'m [u8], cursor: &mut Cursor<'m>) -> Result<ContactAddres
                     Some(_) | None => return Err(cursor.fail()),
                 }
             }
-            _ => false,
+            _ => {
+                others += 1;
+                false
+            }
         };
         if twice { Err(cursor.fail()) } else { Ok(()) }
     })?;
-    Ok(ContactAddress { address: spans.of(bytes), q, expires, instance, reg_id })
+    let has_other_params = others > 0 || instance.is_some() || reg_id.is_some();
+    Ok(ContactAddress { address: spans.of(bytes), q, expires, instance, reg_id, has_other_params })
 }

@@ -20,11 +20,15 @@ macro_rules! headers {
             /// How many known headers there are.
             pub const COUNT: usize = HeaderId::Other as usize;
 
+            /// A bit for each known header.
+            pub(super) const KNOWN: u32 = (1 << Self::COUNT) - 1;
+            /// A bit for each whose second line makes the message ambiguous.
+            pub(super) const SINGLE: u32 = 0 $(| (headers!(@$times) << HeaderId::$variant as u32))*;
+
             /// Whether a second line of this header makes the message ambiguous.
             #[inline]
             pub(super) const fn is_single(self) -> bool {
-                const SINGLE: u32 = 0 $(| (headers!(@$times) << HeaderId::$variant as u32))*;
-                SINGLE >> self as u32 & 1 == 1
+                Self::SINGLE >> self as u32 & 1 == 1
             }
 
             /// Whether every message is read for it.

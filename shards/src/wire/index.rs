@@ -17,7 +17,7 @@ pub struct Index {
     lines: Box<[Line]>,
     lines_used: usize,
     /// Index of the first line of each known header that was seen.
-    first: [u16; HeaderId::COUNT],
+    first: [u16; HeaderId::COUNT + 1],
     /// A bit for each known header with a line, and one for each with more than one.
     seen: u32,
     repeated: u32,
@@ -83,7 +83,7 @@ impl Index {
         Index {
             lines: vec![Line::default(); header_lines_max].into_boxed_slice(),
             lines_used: 0,
-            first: [0; HeaderId::COUNT],
+            first: [0; HeaderId::COUNT + 1],
             seen: 0,
             repeated: 0,
             text: Padded::new(),
@@ -196,14 +196,14 @@ impl Index {
     /// Finds all lines of a message that has them in their common form: without folds and defects. Otherwise false, and the
     /// index is to be [started over](Self::start_over).
     fn survey(&mut self, bytes: &[u8]) -> bool {
-        let Index { lines, first, text, .. } = self;
-        let (mut seen, mut repeated) = (0, 0);
-        let mut ends = self.ends;
-        let mut start = self.next;
-        let mut used = 0;
         if self.is_done {
             return false;
         }
+        let Index { lines, first, text, .. } = self;
+        let (mut seen, mut repeated) = (0_u32, 0_u32);
+        let mut ends = self.ends;
+        let mut start = self.next;
+        let mut used = 0;
         for line in lines.iter_mut() {
             let Some((end, word)) = ends.next_break(text) else { return false };
             let is_last = !is_between_lines(word);
@@ -215,28 +215,22 @@ impl Index {
             else {
                 return false;
             };
-            let raw = Span::new(start, end + 2);
-            *line = Line { start: raw.start, colon: Span::new(colon, 0).start, end: raw.end, id };
+            let (colon, next) = (Span::new(start, colon), Span::new(start, end + 2));
+            *line = Line { start: next.start, colon: colon.end, end: next.end, id };
             start = end + 2;
-            if let Some(first) = first.get_mut(id as usize) {
-                let bit = 1 << id as u32;
-                if seen & bit == 0 {
-                    seen |= bit;
-                    *first = used;
-                } else {
-                    repeated |= bit;
-                    if id.is_single() {
-                        return false;
-                    }
-                }
+            let bit = 1 << id as u32;
+            if seen & bit == 0 {
+                first[id as usize] = used;
             }
+            repeated |= seen & bit;
+            seen |= bit;
             used += 1;
             if is_last {
                 self.body = Some(Span::new(start + 2, 0).start);
-                (self.seen, self.repeated) = (seen, repeated);
+                (self.seen, self.repeated) = (seen & HeaderId::KNOWN, repeated & HeaderId::KNOWN);
                 self.lines_used = usize::from(used);
                 self.is_surveyed = true;
-                return true;
+                return repeated & HeaderId::SINGLE == 0;
             }
         }
         false
@@ -342,7 +336,7 @@ impl Index {
                 Line { start: raw.start, colon: Span::new(colon, 0).start, end: raw.end, id };
             *entry = line;
             is_met = id as u8 == wanted;
-            if let Some(first) = first.get_mut(id as usize) {
+            if id != HeaderId::Other {
                 let bit = 1 << id as u32;
                 if seen & bit != 0 {
                     repeated |= bit;
@@ -352,7 +346,7 @@ impl Index {
                     }
                 } else {
                     seen |= bit;
-                    *first = Span::new(used, 0).start;
+                    first[id as usize] = Span::new(used, 0).start;
                     if id.is_essential()
                         && let Err(malformed) = essentials.read(id, bytes, line.value(bytes))
                     {

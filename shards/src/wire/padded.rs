@@ -6,7 +6,7 @@ use super::scan;
 use alloc::boxed::Box;
 use alloc::vec;
 use core::fmt;
-use wide::u8x16;
+use wide::{u8x16, u8x32};
 
 /// Offsets have 16 bits.
 const BYTES: usize = 1 << 16;
@@ -100,17 +100,22 @@ impl Padded {
 
     /// Up to eight decimal digits from `at` as a number, and where they end.
     #[inline(always)]
+    #[allow(clippy::cast_possible_truncation, reason = "below 100,000,000")]
     pub(super) fn digits(&self, at: usize) -> (u32, usize) {
-        let mut word = self.word(at) ^ u64::from_le_bytes([b'0'; 8]);
-        let (mut value, mut end) = (0, at);
-        while word & 0xFF <= 9 && end < at + 8 {
-            #[allow(clippy::cast_possible_truncation, reason = "a digit")]
-            let digit = (word & 0xFF) as u32;
-            value = value * 10 + digit;
-            word >>= 8;
-            end += 1;
+        const ONES: u64 = 0x0101_0101_0101_0101;
+        let digits = self.word(at) ^ (ONES * b'0' as u64);
+        // The top bit of each byte above 9; a carry out of one can only reach those behind it.
+        let others = (digits.wrapping_add(ONES * 0x76) | digits) & (ONES * 0x80);
+        let count = (others.trailing_zeros() / 8) as usize;
+        if count == 0 {
+            return (0, at);
         }
-        (value, end)
+        // Zeros in front make eight digits of them; then pairs, fours and all eight are joined.
+        let digits = digits << (64 - 8 * count);
+        let pairs = digits.wrapping_mul(10).wrapping_add(digits >> 8);
+        let (even, odd) = (pairs & 0xFF_0000_00FF, pairs >> 16 & 0xFF_0000_00FF);
+        let all = even.wrapping_mul(100 | 1_000_000 << 32).wrapping_add(odd.wrapping_mul(1 | 10_000 << 32));
+        ((all >> 32) as u32, at + count)
     }
 
     /// The end of the run of bytes of a class that starts at `at`.
@@ -193,16 +198,14 @@ impl fmt::Debug for Padded {
 /// Copies a block, and gives its line breaks; `before` tells whether the byte before it is one.
 #[inline(always)]
 fn take_in(block: &[u8; 64], place: &mut [u8; 64], before: &mut u64) -> u64 {
-    let (quarters, _) = block.as_chunks::<16>();
-    let (places, _) = place.as_chunks_mut::<16>();
+    let (halves, _) = block.as_chunks::<32>();
+    let (places, _) = place.as_chunks_mut::<32>();
     // All of it is loaded before anything is stored, so that nothing is loaded twice.
-    let quarters = [0, 1, 2, 3].map(|quarter| u8x16::new(quarters[quarter]));
-    let mut hits = 0;
-    for (quarter, v) in quarters.iter().enumerate() {
-        let mask = (v.simd_eq(u8x16::splat(b'\r')) | v.simd_eq(u8x16::splat(b'\n'))).to_bitmask();
-        hits |= u64::from(mask) << (16 * quarter);
-    }
-    for (place, v) in places.iter_mut().zip(quarters) {
+    let halves = [u8x32::new(halves[0]), u8x32::new(halves[1])];
+    let [low, high] = halves
+        .map(|v| (v.simd_eq(u8x32::splat(b'\r')) | v.simd_eq(u8x32::splat(b'\n'))).to_bitmask());
+    let hits = u64::from(low) | u64::from(high) << 32;
+    for (place, v) in places.iter_mut().zip(halves) {
         *place = v.to_array();
     }
     let first = hits & !(hits << 1 | *before);

@@ -1,0 +1,184 @@
+//! Reading ahead: a few datagrams are peeked at before the first of them is handled, so that the memory which each will need is on
+//! its way while the others are read. It decides nothing: what is handled without it comes to the same.
+
+use super::Settings;
+use crate::io::Datagram;
+use crate::location::{Aor, Here, HomeHash, Location, NotOurs};
+use crate::store::Prefetch;
+use crate::transaction::Completed;
+use crate::wire::{self, Home, Index, Malformed, Peek, Uri};
+use alloc::boxed::Box;
+use core::net::IpAddr;
+
+/// One datagram, read as far as it takes to tell where it lives. It is scratch, used again for another.
+#[derive(Debug)]
+pub(super) struct Reading {
+    /// The lines of the datagram.
+    pub(super) index: Index,
+    /// The address-of-record of a REGISTER, where [`aor_verdict`](Self::aor_verdict) is `Ok`.
+    pub(super) aor: Aor,
+    pub(super) aor_verdict: Result<(), NotOurs>,
+    /// The keyed hash of what decides where a request lives. `None`: it can't be told, so the request is answered here.
+    pub(super) hash: Option<HomeHash>,
+    pub(super) sight: Sight,
+}
+
+/// What a datagram looks like.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Sight {
+    TooLarge,
+    Empty,
+    Crlf,
+    Stun,
+    NotSip,
+    Malformed(Malformed),
+    Response,
+    Register,
+    /// Any other request.
+    Request,
+}
+
+impl Reading {
+    fn new(header_lines_max: usize) -> Self {
+        Reading {
+            index: Index::new(header_lines_max),
+            aor: Aor::new(),
+            aor_verdict: Ok(()),
+            hash: None,
+            sight: Sight::Empty,
+        }
+    }
+
+    #[inline]
+    fn read(&mut self, settings: &Settings, datagram: &Datagram<'_>) {
+        let bytes = datagram.bytes;
+        if bytes.len() > settings.limits.message_bytes {
+            self.sight = Sight::TooLarge;
+            return;
+        }
+        self.sight = match wire::peek(bytes, &mut self.index) {
+            Peek::Empty => Sight::Empty,
+            Peek::Crlf => Sight::Crlf,
+            Peek::Stun => Sight::Stun,
+            Peek::NotSip => Sight::NotSip,
+            Peek::Malformed(malformed) => Sight::Malformed(malformed),
+            Peek::Response { .. } => Sight::Response,
+            Peek::Request { home: Home::CallId(call_id), .. } => {
+                self.hash = Some(HomeHash::new(&settings.keys.home, call_id));
+                Sight::Request
+            }
+            Peek::Request { home: Home::AddressOfRecord(uri), .. } => {
+                (self.aor_verdict, self.hash) = match Uri::parse(uri) {
+                    Ok(uri) => {
+                        let here = here(settings, datagram);
+                        let set = self.aor.set(&settings.keys.home, &uri, &here);
+                        (set, set.is_ok().then(|| self.aor.hash()))
+                    }
+                    // A To that can't be read is refused by the parser, wherever it is.
+                    Err(_) => (Err(NotOurs::Scheme), None),
+                };
+                Sight::Register
+            }
+        };
+    }
+}
+
+/// Where we are, for a datagram that arrived.
+#[inline]
+pub(super) fn here<'a>(settings: &'a Settings, datagram: &Datagram<'_>) -> Here<'a> {
+    Here { domains: &settings.domains, listeners: &settings.listeners, to: datagram.to }
+}
+
+/// By what the transactions of an address-of-record are told from others. A transaction is its sender's, RFC 3261 18.2.1: whoever
+/// repeats a request from elsewhere gets no answer sent there.
+#[inline]
+pub(super) fn transaction_home(hash: HomeHash, datagram: &Datagram<'_>) -> u64 {
+    hash.place ^ address_bits(datagram.from.addr.ip())
+}
+
+/// An address as 64 bits, to tell the senders of one address-of-record apart.
+fn address_bits(ip: IpAddr) -> u64 {
+    match ip {
+        IpAddr::V4(ip) => u64::from(ip.to_bits()),
+        IpAddr::V6(ip) => {
+            let [high, low] = [ip.to_bits() >> 64, ip.to_bits() & u128::from(u64::MAX)];
+            #[allow(clippy::cast_possible_truncation, reason = "each is a half")]
+            let (high, low) = (high as u64, low as u64);
+            high.rotate_left(1) ^ low
+        }
+    }
+}
+
+/// The readings of the datagrams that come next.
+#[derive(Debug)]
+pub(super) struct Ahead {
+    readings: Box<[Reading; Ahead::WINDOW]>,
+    /// Where the bytes of each lie, by which it is recognised.
+    of: [(usize, usize); Ahead::WINDOW],
+    /// The next of those that were read ahead, and how many there are.
+    next: usize,
+    read: usize,
+}
+
+impl Ahead {
+    /// How many datagrams are read ahead: enough to wait for memory once for many of them, few enough that what was read is
+    /// still in the nearest cache (about 1 KiB each).
+    pub(super) const WINDOW: usize = 16;
+
+    pub(super) fn new(header_lines_max: usize) -> Self {
+        Ahead {
+            readings: Box::new(core::array::from_fn(|_| Reading::new(header_lines_max))),
+            of: [(0, 0); Self::WINDOW],
+            next: 0,
+            read: 0,
+        }
+    }
+
+    /// Reads the first datagrams of some, and starts to fetch what they will need.
+    pub(super) fn read(
+        &mut self,
+        settings: &Settings,
+        datagrams: &[Datagram<'_>],
+        completed: &Completed,
+        location: &Location,
+        prefetch: Prefetch,
+    ) {
+        let mut sought = [None; Self::WINDOW];
+        self.next = 0;
+        self.read = datagrams.len().min(Self::WINDOW);
+        let places = self.readings.iter_mut().zip(&mut self.of).zip(&mut sought);
+        for (((reading, of), sought), datagram) in places.zip(datagrams) {
+            reading.read(settings, datagram);
+            *of = whereabouts(datagram);
+            if let (Sight::Register, Some(hash)) = (reading.sight, reading.hash)
+                && settings.homes.home(hash.place) == settings.core
+            {
+                completed.prefetch(transaction_home(hash, datagram), prefetch);
+                location.prefetch_index(hash, prefetch);
+                *sought = Some(hash);
+            }
+        }
+        location.prefetch(&sought, prefetch);
+    }
+
+    /// The reading of a datagram: the one made ahead where it is the next, else one made now.
+    #[inline]
+    pub(super) fn reading(&mut self, settings: &Settings, datagram: &Datagram<'_>) -> &mut Reading {
+        let place = self.next;
+        if place < self.read && self.of[place] == whereabouts(datagram) {
+            self.next += 1;
+            return &mut self.readings[place];
+        }
+        // Whoever comes instead comes from elsewhere, a ring perhaps; what was read ahead may be out of date by then.
+        self.read = 0;
+        let [reading, ..] = &mut *self.readings;
+        reading.read(settings, datagram);
+        reading
+    }
+}
+
+/// Where the bytes of a datagram lie.
+#[inline]
+fn whereabouts(datagram: &Datagram<'_>) -> (usize, usize) {
+    (datagram.bytes.as_ptr().addr(), datagram.bytes.len())
+}
