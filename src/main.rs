@@ -8,6 +8,9 @@ use std::io::Write;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    if let Some(missing) = seawall::probe::missing_cpu_feature() {
+        return fail(EXIT_ENVIRONMENT, &missing);
+    }
     let machine = Machine::this();
     match Cli::parse().command() {
         Command::Run(run) => match configuration(&run, &machine) {

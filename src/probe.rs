@@ -5,6 +5,26 @@ use crate::config::Io;
 use crate::readiness::{Backend, URING_MEMLOCK_BYTES_MIN, URING_OPERATIONS};
 use crate::sys::uring::{self, Memlock, Refusal};
 
+/// What this executable was built to use and this CPU does not have: one sentence, or nothing.
+#[must_use]
+pub fn missing_cpu_feature() -> Option<String> {
+    #[cfg(all(target_arch = "x86_64", target_feature = "avx2"))]
+    {
+        use std::arch::is_x86_feature_detected as has;
+        let missing = !(has!("avx2")
+            && has!("bmi1")
+            && has!("bmi2")
+            && has!("fma")
+            && has!("lzcnt")
+            && has!("movbe"));
+        missing.then(|| {
+            "seawall: this executable is built for x86-64-v3 and this CPU is older: build it with RUSTFLAGS=\"\" in the environment".to_owned()
+        })
+    }
+    #[cfg(not(all(target_arch = "x86_64", target_feature = "avx2")))]
+    None
+}
+
 /// What was found, and what follows from it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {

@@ -6,16 +6,16 @@ use perf::gate::{Gate, Rounds};
 use shards::io::{Class, Outcome, Reason, Verdict};
 
 pub(crate) const GATES: &[Gate] = &[
-    Gate { name: "REGISTER refresh, 500 bytes", bound: 6770, goal: Some(3000), run: refresh },
-    Gate { name: "REGISTER initial, 500 bytes", bound: 8380, goal: None, run: initial },
+    Gate { name: "REGISTER refresh, 500 bytes", bound: 5840, goal: Some(3000), run: refresh },
+    Gate { name: "REGISTER initial, 500 bytes", bound: 7490, goal: None, run: initial },
     Gate {
         name: "REGISTER retransmitted, 500 bytes",
-        bound: 4290,
+        bound: 3780,
         goal: None,
         run: retransmission,
     },
     Gate { name: "OPTIONS", bound: 4160, goal: None, run: options },
-    Gate { name: "move to another core (peek only)", bound: 2240, goal: None, run: move_on },
+    Gate { name: "move to another core (peek only)", bound: 1960, goal: None, run: move_on },
     Gate { name: "drop of junk", bound: 180, goal: None, run: junk },
 ];
 

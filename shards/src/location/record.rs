@@ -43,16 +43,49 @@ impl<'a> Record<'a> {
     /// Replaces `out` by the record's bytes. False where a string is longer than 65,535 bytes.
     #[must_use]
     pub fn encode(&self, out: &mut Vec<u8>) -> bool {
-        match self.from.transport {
-            Transport::Udp => {}
-        }
         let strings = [self.contact, self.params, self.path, self.call_id];
         if strings.iter().any(|string| string.len() > usize::from(u16::MAX)) {
             return false;
         }
+        out.clear();
+        out.extend_from_slice(self.head().as_bytes());
+        // The contact with its brackets and its parameters, as a response lists it.
+        out.push(b'<');
+        out.extend_from_slice(self.contact);
+        out.push(b'>');
+        for string in [self.params, self.path, self.call_id] {
+            out.extend_from_slice(string);
+        }
+        true
+    }
+
+    /// Whether these are the bytes that [`encode`](Self::encode) writes.
+    #[must_use]
+    #[inline]
+    pub fn is(&self, bytes: &[u8]) -> bool {
+        let head = self.head();
+        let Some(strings) = bytes.strip_prefix(head.as_bytes()) else { return false };
+        // Equal heads have the lengths of the strings in common.
+        let [contact, params, path, call_id] =
+            [self.contact, self.params, self.path, self.call_id].map(<[u8]>::len);
+        let rest = strings.len().wrapping_sub(call_id);
+        strings.len() == contact + 2 + params + path + call_id
+            && strings.get(1..1 + contact) == Some(self.contact)
+            && strings.get(rest..) == Some(self.call_id)
+            && (params + path == 0
+                || strings.get(contact + 2..contact + 2 + params) == Some(self.params)
+                    && strings.get(contact + 2 + params..rest) == Some(self.path))
+    }
+
+    /// What stands before the strings. Lengths beyond 65,535 are cut; [`encode`](Self::encode) refuses them.
+    #[inline]
+    fn head(&self) -> Head {
+        match self.from.transport {
+            Transport::Udp => {}
+        }
         let mut head = Head { bytes: [0; Self::OVERHEAD_BYTES_MAX], len: 0 };
-        for string in strings {
-            #[allow(clippy::cast_possible_truncation, reason = "compared with u16::MAX above")]
+        for string in [self.contact, self.params, self.path, self.call_id] {
+            #[allow(clippy::cast_possible_truncation, reason = "said above")]
             head.put((string.len() as u16).to_le_bytes());
         }
         head.put(self.to.listener.0.to_le_bytes());
@@ -71,20 +104,7 @@ impl<'a> Record<'a> {
             IpAddr::V4(ip) => head.put(ip.octets()),
             IpAddr::V6(ip) => head.put(ip.octets()),
         }
-        out.clear();
-        out.extend_from_slice(&head.bytes[..head.len]);
-        // The contact with its brackets and its parameters, as a response lists it.
-        out.push(b'<');
-        out.extend_from_slice(self.contact);
-        out.push(b'>');
-        for string in [self.params, self.path] {
-            // Most have neither; copying nothing is a call all the same.
-            if !string.is_empty() {
-                out.extend_from_slice(string);
-            }
-        }
-        out.extend_from_slice(self.call_id);
-        true
+        head
     }
 
     /// The contact in brackets and its parameters, from the bytes of a record: what a response lists.
@@ -151,6 +171,10 @@ impl Head {
         self.bytes[self.len..self.len + N].copy_from_slice(&bytes);
         self.len += N;
     }
+
+    fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
 }
 
 struct Reader<'a>(&'a [u8]);
@@ -195,6 +219,20 @@ mod tests {
             let mut bytes = Vec::new();
             assert!(record.encode(&mut bytes));
             assert_eq!(Record::decode(&bytes), record);
+            assert!(record.is(&bytes));
+            for other in [
+                Record { contact: b"sip:alice@192.0.2.2", ..record },
+                Record { params: b";+sip.instance=\"<urn:uuid:2>\"", ..record },
+                Record { path: b"<sip:edge;lr>", ..record },
+                Record { params: b"", path: record.params, ..record },
+                Record { call_id: b"call@192.0.2.2", ..record },
+                Record { from: Peer::udp("192.0.2.1:5061".parse().unwrap()), ..record },
+                Record { to: LocalAddr { listener: ListenerId(8), ..record.to }, ..record },
+            ] {
+                assert!(!other.is(&bytes), "{other:?}");
+            }
+            assert!(!record.is(&bytes[..bytes.len() - 1]));
+            assert!(!record.is(b""));
             assert_eq!(
                 Record::listed(&bytes),
                 b"<sip:alice@192.0.2.1>;+sip.instance=\"<urn:uuid:1>\""

@@ -351,21 +351,19 @@ impl Location {
 }
 
 impl Update<'_> {
-    /// Writes the record that the next [`identical`](Self::identical) and [`save`](Self::save) are about.
-    ///
-    /// # Errors
-    /// [`Full`] where a string is longer than a record can hold.
-    pub fn write(&mut self, record: &Record<'_>) -> Result<(), Full> {
-        if record.encode(&mut self.location.scratch) { Ok(()) } else { Err(Full) }
-    }
-
     /// The binding that has this very record at `now`, as a refresh finds it, and its terms.
     #[must_use]
-    pub fn identical(&self, aor: Option<AorId>, now: Instant) -> Option<(BindingId, Terms)> {
-        let Location { bindings, arena, scratch, .. } = &*self.location;
+    #[inline]
+    pub fn identical(
+        &self,
+        aor: Option<AorId>,
+        now: Instant,
+        record: &Record<'_>,
+    ) -> Option<(BindingId, Terms)> {
+        let Location { bindings, arena, .. } = &*self.location;
         let mut next = self.location.first(aor);
         while let Some(entry) = bindings.at(next) {
-            if entry.terms.expires > now && arena.get(entry.record) == scratch {
+            if entry.terms.expires > now && record.is(arena.get(entry.record)) {
                 return Some((BindingId(next), entry.terms));
             }
             next = entry.next;
@@ -373,15 +371,23 @@ impl Update<'_> {
         None
     }
 
-    /// Makes a binding of the record that was written, or puts it in the place of `replaces`.
+    /// Makes a binding of a record, or puts it in the place of `replaces`.
     ///
     /// # Errors
-    /// [`Full`] where the arena has no room for its strings.
+    /// [`Full`] where the arena has no room for its strings, or one is longer than a record can hold.
     ///
     /// # Panics
     /// Where there are more changes than [`Location::new`] was told.
-    pub fn save(&mut self, replaces: Option<BindingId>, terms: Terms) -> Result<(), Full> {
+    pub fn save(
+        &mut self,
+        replaces: Option<BindingId>,
+        record: &Record<'_>,
+        terms: Terms,
+    ) -> Result<(), Full> {
         let Location { arena, scratch, .. } = &mut *self.location;
+        if !record.encode(scratch) {
+            return Err(Full);
+        }
         let record = arena.insert(scratch)?;
         self.stage(match replaces {
             None => Staged::Create { record, terms },

@@ -67,8 +67,7 @@ impl Registrar {
                 from: request.datagram.from,
                 to: request.datagram.to,
             };
-            update.write(&record).map_err(|_full| Refusal::LocationFull)?;
-            let held = held(&update, id, now, request, &contact, flow)?;
+            let held = held(&update, id, now, request, &contact, flow, &record)?;
             if held.is_repetition {
                 // Its transaction was forgotten under load; the answer is what it bound.
                 return Ok(Registered::nothing(Class::Duplicate, id));
@@ -89,7 +88,9 @@ impl Registrar {
             };
             match held.binding {
                 Some(binding) if held.is_identical => update.refresh(binding, terms),
-                binding => update.save(binding, terms).map_err(|_full| Refusal::LocationFull)?,
+                binding => {
+                    update.save(binding, &record, terms).map_err(|_full| Refusal::LocationFull)?;
+                }
             }
             bound += 1;
             done.is_outbound |= flow.is_some();
@@ -182,7 +183,7 @@ fn remove_all(
     Ok(u32::try_from(removed).unwrap_or(u32::MAX))
 }
 
-/// The binding that a contact is about, with what was written for it.
+/// The binding that a contact is about.
 fn held(
     update: &Update<'_>,
     id: Option<AorId>,
@@ -190,9 +191,10 @@ fn held(
     request: &Register<'_>,
     contact: &ContactAddress<'_>,
     flow: Option<(u32, &[u8])>,
+    record: &Record<'_>,
 ) -> Result<Held, Refusal> {
     let reg_id = flow.map_or(0, |(reg_id, _)| reg_id);
-    let identical = update.identical(id, now).filter(|(_, terms)| terms.reg_id == reg_id);
+    let identical = update.identical(id, now, record).filter(|(_, terms)| terms.reg_id == reg_id);
     let held = if let Some((binding, terms)) = identical {
         let order = check_order(request, request.message.call_id(), &terms)?;
         Held { binding: Some(binding), is_identical: true, is_repetition: order == Order::Same }
@@ -219,7 +221,7 @@ fn held(
 struct Held {
     /// The binding it is about.
     binding: Option<BindingId>,
-    /// The binding has the very record that was written.
+    /// The binding has this very record.
     is_identical: bool,
     /// The request has made the binding as it is, and asks a second time.
     is_repetition: bool,

@@ -182,3 +182,77 @@ impl Ahead {
 fn whereabouts(datagram: &Datagram<'_>) -> (usize, usize) {
     (datagram.bytes.as_ptr().addr(), datagram.bytes.len())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::{Input, Instant, ListenerId, LocalAddr, Outbox, Peer, UnixTime};
+    use crate::shard::tests::shard;
+    use alloc::format;
+    use alloc::string::String;
+    use alloc::vec::Vec;
+    use core::time::Duration;
+    use proptest::prelude::*;
+
+    /// All kinds of datagrams, for few addresses-of-record, so that they meet.
+    fn text(kind: u8, number: u8) -> String {
+        let method = if kind == 1 { "OPTIONS" } else { "REGISTER" };
+        let user = number % 5;
+        let usual = format!(
+            "{method} sip:sip.test SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1:5080;branch=z9hG4bK{number};rport\r\n\
+             Max-Forwards: 70\r\nFrom: <sip:u{user}@sip.test>;tag=1\r\nTo: <sip:u{user}@sip.test>\r\n\
+             Call-ID: call-{user}\r\nCSeq: {number} {method}\r\nContact: <sip:u{user}@127.0.0.1:5080>\r\n\
+             Content-Length: 0\r\n\r\n"
+        );
+        match kind {
+            0 | 1 => usual,
+            2 => usual.replace("To: <", "To: "),
+            3 => usual.replace("@sip.test>\r\n", "@other.test>\r\n"),
+            4 => usual.replace("REGISTER sip:sip.test SIP/2.0", "SIP/2.0 200 OK"),
+            5 => usual.replace("Call-ID", "X"),
+            6 => usual.replace("\r\nMax", "\r\n ;x=1\r\nMax"),
+            7 => "\r\n\r\n".into(),
+            _ => format!("junk {number}"),
+        }
+    }
+
+    proptest! {
+        /// Windows of any size, handled to their end or not, with other inputs between them.
+        #[test]
+        fn what_is_read_ahead_comes_to_the_same(
+            windows in prop::collection::vec(
+                (prop::collection::vec((0..9u8, 0..40u8), 1..20), 0..20usize, any::<bool>()), 1..12),
+        ) {
+            let (mut plain, mut foreseeing) = (shard(), shard());
+            let (mut one, mut other) = (Outbox::new(64, 0), Outbox::new(64, 0));
+            let from = Peer::udp("127.0.0.1:5080".parse().unwrap());
+            let to = LocalAddr { listener: ListenerId(0), ip: [127, 0, 0, 1].into() };
+            let mut now = Instant::START;
+            for (kinds, handled, hop_between) in windows {
+                let texts: Vec<String> = kinds.iter().map(|&(kind, number)| text(kind, number)).collect();
+                let datagrams: Vec<Datagram<'_>> = texts
+                    .iter()
+                    .map(|text| Datagram { from, to, bytes: text.as_bytes(), age: Duration::ZERO })
+                    .collect();
+                foreseeing.foresee(&datagrams);
+                for (place, &datagram) in datagrams.iter().take(handled).enumerate() {
+                    now = now.plus(Duration::from_millis(700));
+                    let hop = Input::Hop(datagrams[0]);
+                    let between = (hop_between && place == 2).then_some(hop);
+                    for input in between.into_iter().chain([Input::Datagram(datagram)]) {
+                        let expected = plain.handle(now, UnixTime(1), input, &mut one);
+                        prop_assert_eq!(foreseeing.handle(now, UnixTime(1), input, &mut other), expected);
+                        let sent = |out: &Outbox| -> Vec<Vec<u8>> {
+                            out.sends().iter().map(|send| out.bytes(send).to_vec()).collect()
+                        };
+                        prop_assert_eq!(sent(&one), sent(&other));
+                        one.clear();
+                        other.clear();
+                    }
+                }
+            }
+            plain.check();
+            foreseeing.check();
+        }
+    }
+}

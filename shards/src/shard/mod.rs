@@ -359,9 +359,10 @@ impl Date {
 const COOKIE: &[u8] = b"z9hG4bK";
 
 /// By what a request is matched to its transaction, RFC 3261 17.2.3.
+#[inline]
 fn identity<'m>(message: &Message<'m>) -> Identity<'m> {
     let via = message.via();
-    let method = message.cseq().method.name();
+    let method = b"REGISTER";
     match via.branch {
         // RFC 4475 3.2.1: a branch that is nothing but the cookie identifies nothing.
         Some(branch) if branch.starts_with(COOKIE) && branch != COOKIE => Identity::Branch {
@@ -404,7 +405,7 @@ mod tests {
     use alloc::sync::Arc;
     use core::time::Duration;
 
-    fn shard() -> Shard {
+    pub(super) fn shard() -> Shard {
         Shard::new(Settings {
             core: CoreId(0),
             homes: Homes::all(1),

@@ -66,24 +66,38 @@ impl Fingerprint {
     }
 }
 
-/// The hash of a usual identity, whose fields are brought together and hashed at once; of another, field by field.
+/// The hash of a usual identity, or of another, field by field.
 #[inline]
 fn hash(key: &[u8; 16], identity: &Identity<'_>) -> u64 {
     let hasher = SipHasher13::new_with_key(key);
     if let Identity::Branch { branch, sent_by_host, sent_by_port, method: b"REGISTER" } = *identity
         && let Some([first, last]) = ends(sent_by_host)
     {
-        let mut fields = [0; 120];
-        let head = 1 << 62 | branch_head(branch, sent_by_host, sent_by_port);
-        fields[..8].copy_from_slice(&head.to_le_bytes());
-        fields[8..16].copy_from_slice(&first.to_le_bytes());
-        fields[16..24].copy_from_slice(&last.to_le_bytes());
-        if let Some(place) = fields.get_mut(24..24 + branch.len()) {
-            place.copy_from_slice(branch);
-            return hasher.hash(&fields[..24 + branch.len()]);
-        }
+        // The branch tells requests apart, and is hashed as well as can be. Who chooses the sent-by so that it meets another's can
+        // only meet one of the same home: its own address-of-record and source.
+        let [low, high] = halves(key);
+        let head = branch_head(branch, sent_by_host, sent_by_port);
+        let sent_by = folded(first ^ low, last ^ high).wrapping_add(head);
+        return hasher.hash(branch) ^ folded(sent_by ^ high, low | 1);
     }
     streamed(hasher, identity)
+}
+
+/// A key in two words.
+#[inline]
+fn halves(key: &[u8; 16]) -> [u64; 2] {
+    let key = u128::from_le_bytes(*key);
+    #[allow(clippy::cast_possible_truncation, reason = "each is a half")]
+    let halves = [key as u64, (key >> 64) as u64];
+    halves
+}
+
+/// The product of two words, its halves laid over each other.
+#[inline]
+#[allow(clippy::cast_possible_truncation, reason = "each is a half")]
+fn folded(a: u64, b: u64) -> u64 {
+    let product = u128::from(a) * u128::from(b);
+    product as u64 ^ (product >> 64) as u64
 }
 
 /// The first eight bytes of a host and the last eight in lower case: all of it where it has eight to sixteen, as most have.
@@ -133,8 +147,7 @@ fn streamed(mut hasher: SipHasher13, identity: &Identity<'_>) -> u64 {
     hasher.finish()
 }
 
-/// Lengths and port go first, so that no byte can wander from one field to the next. Bit 63 is that of the other kind, bit 62 that
-/// of a usual identity.
+/// Lengths and port go first, so that no byte can wander from one field to the next. Bit 63 is that of the other kind.
 #[inline]
 fn branch_head(branch: &[u8], host: &[u8], port: Option<u16>) -> u64 {
     let port = port.map_or(1 << 16, u64::from);

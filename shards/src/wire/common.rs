@@ -3,13 +3,14 @@
 
 use super::address::AddressSpans;
 use super::cursor::Span;
+use super::essentials::Essentials;
 use super::padded::Padded;
 use super::scan::{HOST, TOKEN, Text, VALUE};
 use super::via::{Rport, ViaSpans};
 
 /// One Via value: `SIP/2.0/UDP host[:port]` with `branch` and an empty `rport`, if any. `via` is empty and stays so where this
 /// form is not met.
-#[inline]
+#[inline(always)]
 pub(super) fn via(text: &Padded, start: usize, end: usize, via: &mut ViaSpans) -> bool {
     const SIP_2_0: Text = Text::new("sip/2.0/");
     const UDP: Text = Text::new("udp ");
@@ -67,73 +68,80 @@ pub(super) fn via(text: &Padded, start: usize, end: usize, via: &mut ViaSpans) -
     true
 }
 
-/// From and To: a name address with a tag or no parameter.
-#[inline]
-pub(super) fn single(text: &Padded, start: usize, end: usize) -> Option<AddressSpans> {
+/// From and To: a name address with a tag or no parameter. `spans` is empty and stays so where this form is not met.
+#[inline(always)]
+pub(super) fn single(text: &Padded, start: usize, end: usize, spans: &mut AddressSpans) -> bool {
     const TAG: Text = Text::new(";tag=");
-    let mut spans = name_addr(text, start)?;
-    let at = usize::from(spans.params.start);
+    let Some(name_addr) = name_addr(text, start) else { return false };
+    let at = name_addr.end;
     if at != end {
-        let tag_end = text.run(at + 5, VALUE);
-        if !TAG.begins(text.word(at)) || tag_end != end || tag_end == at + 5 {
-            return None;
+        let tag = at + 5;
+        if !TAG.begins(text.word(at)) || tag >= end || text.run(tag, VALUE) != end {
+            return false;
         }
-        spans.tag = Some(Span::new(at + 5, end));
-        spans.params = Span::new(at, end);
-        spans.raw = Span::new(start, end);
+        spans.tag = Some(Span::new(tag, end));
     }
-    Some(spans)
+    spans.display = name_addr.display;
+    spans.uri = name_addr.uri;
+    spans.params = Span::new(at, end);
+    spans.raw = Span::new(start, end);
+    spans.bracketed = true;
+    true
+}
+
+/// Where a `name-addr` has its parts.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct NameAddr {
+    pub(super) display: Span,
+    pub(super) uri: Span,
+    /// Behind the closing bracket.
+    pub(super) end: usize,
 }
 
 /// A `name-addr` with a SIP URI in ASCII: `<sip:user@host>` or `"name" <sip:user@host>`. What follows is the caller's.
 #[inline(always)]
-pub(super) fn name_addr(text: &Padded, start: usize) -> Option<AddressSpans> {
+pub(super) fn name_addr(text: &Padded, start: usize) -> Option<NameAddr> {
     const SIP: Text = Text::new("sip:");
-    let mut at = start;
-    let mut display = Span::default();
-    if text.byte(at) == b'"' {
-        let quote = text.quote_or_escape(at + 1)?;
-        if text.half_word(quote) & 0x00FF_FFFF != u32::from_le_bytes(*b"\" <\0") {
-            return None;
-        }
-        display = Span::new(at, quote + 1);
-        at = quote + 2;
-    } else if text.byte(at) != b'<' {
+    let (display, open) =
+        if text.byte(start) == b'<' { (Span::default(), start) } else { quoted_name(text, start)? };
+    let uri = open + 1;
+    let close = text.ascii_uri_end(uri);
+    if text.byte(close) != b'>' || !SIP.begins(text.word(uri)) || close - uri <= 4 {
         return None;
     }
-    let uri = Span::new(at + 1, text.ascii_uri_end(at + 1));
-    let at = usize::from(uri.end);
-    if text.byte(at) != b'>'
-        || !SIP.begins(text.word(usize::from(uri.start)))
-        || uri.end - uri.start <= 4
-    {
+    Some(NameAddr { display, uri: Span::new(uri, close), end: close + 1 })
+}
+
+/// A quoted display name without escapes, and where the bracket behind it opens.
+#[inline(never)]
+fn quoted_name(text: &Padded, start: usize) -> Option<(Span, usize)> {
+    if text.byte(start) != b'"' {
         return None;
     }
-    let at = at + 1;
-    Some(AddressSpans {
-        display,
-        uri,
-        params: Span::new(at, at),
-        tag: None,
-        raw: Span::new(start, at),
-        bracketed: true,
-    })
+    let quote = text.quote_or_escape(start + 1)?;
+    let is_common = text.half_word(quote) & 0x00FF_FFFF == u32::from_le_bytes(*b"\" <\0");
+    is_common.then(|| (Span::new(start, quote + 1), quote + 2))
 }
 
 /// `CSeq`: up to eight digits, one space and a method.
-#[inline]
-pub(super) fn cseq(text: &Padded, start: usize, end: usize) -> Option<(u32, Span)> {
+#[inline(always)]
+pub(super) fn cseq(text: &Padded, start: usize, end: usize, essentials: &mut Essentials) -> bool {
     let (number, digits_end) = text.digits(start);
     let method = digits_end + 1;
     if digits_end == start || text.byte(digits_end) != b' ' || method >= end {
-        return None;
+        return false;
     }
-    if text.run(method, TOKEN) == end { Some((number, Span::new(method, end))) } else { None }
+    (essentials.cseq, essentials.cseq_method) = (number, Span::new(method, end));
+    text.run(method, TOKEN) == end
 }
 
 /// One to eight digits.
-#[inline]
+#[inline(always)]
 pub(super) fn decimal(text: &Padded, start: usize, end: usize) -> Option<u32> {
+    if end == start + 1 {
+        let digit = u32::from(text.byte(start) ^ b'0');
+        return if digit <= 9 { Some(digit) } else { None };
+    }
     let (number, digits_end) = text.digits(start);
     if digits_end == end && start < end { Some(number) } else { None }
 }

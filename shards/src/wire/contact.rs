@@ -10,6 +10,7 @@ use super::malformed::Malformed;
 use super::message::Message;
 use super::number;
 use super::padded::Padded;
+use super::params::Params;
 use super::scan::{self, Text};
 
 /// One value of Contact.
@@ -57,19 +58,23 @@ impl<'m> Contacts<'m> {
 impl<'m> Iterator for Contacts<'m> {
     type Item = Result<Contact<'m>, Malformed>;
 
-    #[inline]
+    #[inline(always)]
     fn next(&mut self) -> Option<Self::Item> {
-        // The end is told without a call.
-        if self.values.is_at_end() { None } else { self.next_value() }
+        // The end is told without a call, and a line in its common form is read here.
+        if self.values.is_at_end() {
+            return None;
+        }
+        match self.values.next_line(|line| common(self.text, self.bytes, line)) {
+            Some(contact) => Some(Ok(Contact::Address(contact))),
+            None => self.next_value(),
+        }
     }
 }
 
 impl<'m> Contacts<'m> {
+    #[inline(never)]
     fn next_value(&mut self) -> Option<Result<Contact<'m>, Malformed>> {
         let bytes = self.bytes;
-        if let Some(contact) = self.values.next_line(|line| common(self.text, bytes, line)) {
-            return Some(Ok(Contact::Address(contact)));
-        }
         self.values.next_with(|cursor| {
             // A token may begin with a star too: a display name does not make it a wildcard.
             if cursor.byte() == Some(b'*') && is_alone(cursor) {
@@ -89,18 +94,22 @@ fn common<'m>(text: &Padded, bytes: &'m [u8], line: &Line) -> Option<ContactAddr
     if text.byte(start - 1) != b' ' {
         return None;
     }
-    let mut spans = common::name_addr(text, start)?;
-    let at = usize::from(spans.params.start);
+    let name_addr = common::name_addr(text, start)?;
+    let at = name_addr.end;
     let mut expires = None;
     if at != end {
         if text.byte(at) != b';' || !EXPIRES.begins(text.word(at + 1)) {
             return None;
         }
         expires = Some(common::decimal(text, at + 9, end)?);
-        spans.params = Span::new(at, end);
-        spans.raw = Span::new(start, end);
     }
-    let address = spans.of(bytes);
+    let address = Address {
+        display: name_addr.display.of(bytes),
+        uri: name_addr.uri.of(bytes),
+        params: Params::new(Span::new(at, end).of(bytes)),
+        tag: None,
+        raw: Span::new(start, end).of(bytes),
+    };
     Some(ContactAddress {
         address,
         q: None,

@@ -5,6 +5,7 @@ use super::address::{self, AddressSpans};
 use super::common;
 use super::cursor::{Cursor, Span};
 use super::header::HeaderId;
+use super::index::Line;
 use super::malformed::Malformed;
 use super::number;
 use super::padded::Padded;
@@ -25,54 +26,54 @@ pub(super) struct Essentials {
 }
 
 impl Essentials {
-    /// Reads the first line of an essential header in its common form; false where it has another and nothing was read.
+    /// Reads the first line of an essential header, nearly always in its common form; false where it is malformed.
     #[inline(always)]
-    pub(super) fn read_common(
+    pub(super) fn read_first(
         &mut self,
         id: HeaderId,
         text: &Padded,
-        start: usize,
-        end: usize,
+        bytes: &[u8],
+        line: Line,
     ) -> bool {
-        match id {
-            HeaderId::Via => common::via(text, start, end, &mut self.via),
-            HeaderId::From => keep(&mut self.from, common::single(text, start, end)),
-            HeaderId::To => keep(&mut self.to, common::single(text, start, end)),
-            HeaderId::CallId => {
-                let is_common = start < end && text.visible_end(start) == end;
-                is_common && keep(&mut self.call_id, Some(Span::new(start, end)))
-            }
-            HeaderId::CSeq => match common::cseq(text, start, end) {
-                Some((number, method)) => {
-                    (self.cseq, self.cseq_method) = (number, method);
-                    true
+        let (start, end) = (usize::from(line.colon) + 2, usize::from(line.end) - 2);
+        let is_common = text.byte(start - 1) == b' '
+            && match id {
+                HeaderId::Via => common::via(text, start, end, &mut self.via),
+                HeaderId::From => common::single(text, start, end, &mut self.from),
+                HeaderId::To => common::single(text, start, end, &mut self.to),
+                HeaderId::CallId => {
+                    self.call_id = Span::new(start, end);
+                    start < end && text.visible_end(start) == end
                 }
-                None => false,
-            },
-            HeaderId::MaxForwards => {
-                let hops = common::decimal(text, start, end).map(u8::try_from);
-                matches!(hops, Some(Ok(hops)) if keep(&mut self.max_forwards, Some(Some(hops))))
-            }
-            HeaderId::ContentLength => {
-                let length = common::decimal(text, start, end);
-                length.is_some() && keep(&mut self.content_length, Some(length))
-            }
-            HeaderId::Contact
-            | HeaderId::Expires
-            | HeaderId::Route
-            | HeaderId::RecordRoute
-            | HeaderId::Path
-            | HeaderId::Require
-            | HeaderId::ProxyRequire
-            | HeaderId::Supported
-            | HeaderId::Authorization
-            | HeaderId::ProxyAuthorization
-            | HeaderId::ContentType
-            | HeaderId::Event
-            | HeaderId::Allow
-            | HeaderId::UserAgent
-            | HeaderId::Other => true,
-        }
+                HeaderId::CSeq => common::cseq(text, start, end, self),
+                HeaderId::MaxForwards => match common::decimal(text, start, end) {
+                    Some(hops) if hops <= u32::from(u8::MAX) => {
+                        self.max_forwards = u8::try_from(hops).ok();
+                        true
+                    }
+                    Some(_) | None => false,
+                },
+                HeaderId::ContentLength => {
+                    self.content_length = common::decimal(text, start, end);
+                    self.content_length.is_some()
+                }
+                HeaderId::Contact
+                | HeaderId::Expires
+                | HeaderId::Route
+                | HeaderId::RecordRoute
+                | HeaderId::Path
+                | HeaderId::Require
+                | HeaderId::ProxyRequire
+                | HeaderId::Supported
+                | HeaderId::Authorization
+                | HeaderId::ProxyAuthorization
+                | HeaderId::ContentType
+                | HeaderId::Event
+                | HeaderId::Allow
+                | HeaderId::UserAgent
+                | HeaderId::Other => true,
+            };
+        is_common || self.read(id, bytes, line.value(bytes)).is_ok()
     }
 
     /// Reads the first line of an essential header.
@@ -135,17 +136,6 @@ impl Essentials {
             | HeaderId::Other => {}
         }
         Ok(())
-    }
-}
-
-#[inline(always)]
-fn keep<T>(place: &mut T, value: Option<T>) -> bool {
-    match value {
-        Some(value) => {
-            *place = value;
-            true
-        }
-        None => false,
     }
 }
 

@@ -28,8 +28,8 @@ pub struct Index {
     /// Where the body starts, once the empty line was found.
     body: Option<u16>,
     is_done: bool,
-    /// Whether all lines were found, but not all read.
-    is_surveyed: bool,
+    /// The header that was read of a message whose lines are all known and none of them folded.
+    found: Option<HeaderId>,
     failure: Option<Malformed>,
     pub(super) start: Option<Start>,
     pub(super) essentials: Essentials,
@@ -91,7 +91,7 @@ impl Index {
             ends: LineEnds::default(),
             body: None,
             is_done: true,
-            is_surveyed: false,
+            found: None,
             failure: None,
             start: None,
             essentials: Essentials::default(),
@@ -139,7 +139,7 @@ impl Index {
         self.next = 0;
         self.body = None;
         self.is_done = false;
-        self.is_surveyed = false;
+        self.found = None;
         self.essentials = Essentials::default();
         self.text.fill(bytes);
         self.ends = LineEnds::new(&self.text);
@@ -174,8 +174,16 @@ impl Index {
     /// Whether a header is there and sound, and nothing before it is malformed.
     #[inline]
     pub(super) fn finds(&mut self, bytes: &[u8], wanted: HeaderId) -> bool {
-        if self.survey(bytes) && self.read_essential(bytes, wanted) == Some(true) {
-            return true;
+        if self.find_lines(bytes) && self.seen >> wanted as u32 & 1 == 1 {
+            let is_sound = if wanted == HeaderId::To {
+                self.read_first(bytes, HeaderId::To)
+            } else {
+                self.read_first(bytes, wanted)
+            };
+            if is_sound {
+                self.found = Some(wanted);
+                return true;
+            }
         }
         self.start_over();
         self.read_to(bytes, Some(wanted)) && self.failure.is_none()
@@ -184,8 +192,8 @@ impl Index {
     /// Reads all that [`finds`](Self::finds) has left.
     #[inline]
     pub(super) fn read_all(&mut self, bytes: &[u8]) {
-        if self.is_surveyed {
-            if self.read_essentials(bytes) {
+        if let Some(found) = self.found {
+            if self.read_essentials(bytes, found) {
                 return;
             }
             self.start_over();
@@ -193,9 +201,9 @@ impl Index {
         self.read_to(bytes, None);
     }
 
-    /// Finds all lines of a message that has them in their common form: without folds and defects. Otherwise false, and the
-    /// index is to be [started over](Self::start_over).
-    fn survey(&mut self, bytes: &[u8]) -> bool {
+    /// Finds all lines, none of them folded. Nothing but registers changes from line to line, apart from the table of lines.
+    #[inline(never)]
+    fn find_lines(&mut self, bytes: &[u8]) -> bool {
         if self.is_done {
             return false;
         }
@@ -206,72 +214,61 @@ impl Index {
         let mut used = 0;
         for line in lines.iter_mut() {
             let Some((end, word)) = ends.next_break(text) else { return false };
-            let is_last = !is_between_lines(word);
-            if is_last && word != END_OF_LINES {
-                return false;
-            }
-            let Some((id, colon)) =
-                header::common(text, start).or_else(|| header::any(bytes, start, end))
-            else {
+            let named = header::usual(text, start);
+            let Some((id, colon)) = named.or_else(|| unusual_name(text, bytes, start, end)) else {
                 return false;
             };
-            let (colon, next) = (Span::new(start, colon), Span::new(start, end + 2));
-            *line = Line { start: next.start, colon: colon.end, end: next.end, id };
+            let (name, all) = (Span::new(start, colon), Span::new(start, end + 2));
+            *line = Line { start: all.start, colon: name.end, end: all.end, id };
             start = end + 2;
             let bit = 1 << id as u32;
             if seen & bit == 0 {
                 first[id as usize] = used;
+                seen |= bit;
+            } else {
+                repeated |= bit;
             }
-            repeated |= seen & bit;
-            seen |= bit;
             used += 1;
-            if is_last {
+            if !is_between_lines(word) {
                 self.body = Some(Span::new(start + 2, 0).start);
                 (self.seen, self.repeated) = (seen & HeaderId::KNOWN, repeated & HeaderId::KNOWN);
                 self.lines_used = usize::from(used);
-                self.is_surveyed = true;
-                return repeated & HeaderId::SINGLE == 0;
+                return word == END_OF_LINES && repeated & HeaderId::SINGLE == 0;
             }
         }
         false
     }
 
-    /// Reads the essential headers of a surveyed message; false where one is malformed.
-    #[inline(always)]
-    fn read_essentials(&mut self, bytes: &[u8]) -> bool {
-        let is_sound = |read: Option<bool>| read != Some(false);
-        // The peek has read one of these.
-        (!self.essentials.via.raw.is_empty() || is_sound(self.read_essential(bytes, HeaderId::Via)))
-            && is_sound(self.read_essential(bytes, HeaderId::From))
-            && (!self.essentials.to.uri.is_empty()
-                || is_sound(self.read_essential(bytes, HeaderId::To)))
-            && (!self.essentials.call_id.is_empty()
-                || is_sound(self.read_essential(bytes, HeaderId::CallId)))
-            && is_sound(self.read_essential(bytes, HeaderId::CSeq))
-            && is_sound(self.read_essential(bytes, HeaderId::MaxForwards))
-            && is_sound(self.read_essential(bytes, HeaderId::ContentLength))
+    /// Reads what is essential in the lines that were found, but for the header that was read already; false where something is
+    /// malformed.
+    #[inline(never)]
+    fn read_essentials(&mut self, bytes: &[u8], found: HeaderId) -> bool {
+        (found == HeaderId::Via || self.read_first(bytes, HeaderId::Via))
+            && self.read_first(bytes, HeaderId::From)
+            && (found == HeaderId::To || self.read_first(bytes, HeaderId::To))
+            && (found == HeaderId::CallId || self.read_first(bytes, HeaderId::CallId))
+            && self.read_first(bytes, HeaderId::CSeq)
+            && self.read_first(bytes, HeaderId::MaxForwards)
+            && self.read_first(bytes, HeaderId::ContentLength)
     }
 
-    /// Reads an essential header of a surveyed message; whether it is sound, where it is there.
+    /// Inlined for each header, so that nothing is asked twice.
     #[inline(always)]
-    fn read_essential(&mut self, bytes: &[u8], id: HeaderId) -> Option<bool> {
-        let line = *self.first_line(id)?;
-        let colon = usize::from(line.colon);
-        let is_common = self.text.byte(colon + 1) == b' '
-            && self.essentials.read_common(
-                id,
-                &self.text,
-                colon + 2,
-                usize::from(line.end.wrapping_sub(2)),
-            );
-        Some(is_common || self.essentials.read(id, bytes, line.value(bytes)).is_ok())
+    fn read_first(&mut self, bytes: &[u8], id: HeaderId) -> bool {
+        if self.seen >> id as u32 & 1 == 0 {
+            return true;
+        }
+        let Some(&line) = self.lines.get(usize::from(self.first[id as usize])) else {
+            return false;
+        };
+        self.essentials.read_first(id, &self.text, bytes, line)
     }
 
-    /// Forgets the survey, so that lines are read one by one and the first defect is found.
+    /// Forgets what was read, so that lines are read one by one and the first defect is found.
     #[cold]
     #[inline(never)]
     fn start_over(&mut self) {
-        self.is_surveyed = false;
+        self.found = None;
         self.lines_used = 0;
         (self.seen, self.repeated) = (0, 0);
         self.essentials = Essentials::default();
@@ -325,8 +322,7 @@ impl Index {
                 body = None;
                 break;
             };
-            let named =
-                header::common(text, line_start).or_else(|| header::any(bytes, line_start, end));
+            let named = unusual_name(text, bytes, line_start, end);
             let Some((id, colon)) = named else {
                 note(failure, Malformed::bad("Bad Header Line", line_start));
                 continue;
@@ -420,7 +416,7 @@ impl Index {
 
 #[cfg(test)]
 impl Index {
-    /// Reads a message line by line with the complete grammar, without the survey and the common forms.
+    /// Reads a message line by line with the complete grammar, without the common forms.
     pub(super) fn read_carefully(&mut self, bytes: &[u8]) {
         self.reset(bytes);
         self.start_line_end(bytes);
@@ -437,6 +433,17 @@ impl Index {
             assert!(self.seen >> id & 1 == 0 || self.first[id] == other.first[id]);
         }
     }
+}
+
+/// A name in another case, in its compact form or with white space behind it, or one of no known header.
+#[inline(never)]
+fn unusual_name(
+    text: &Padded,
+    bytes: &[u8],
+    start: usize,
+    end: usize,
+) -> Option<(HeaderId, usize)> {
+    header::common(text, start).or_else(|| header::any(bytes, start, end))
 }
 
 #[cold]

@@ -6,7 +6,7 @@ use super::scan;
 use alloc::boxed::Box;
 use alloc::vec;
 use core::fmt;
-use wide::{u8x16, u8x32};
+use wide::u8x32;
 
 /// Offsets have 16 bits.
 const BYTES: usize = 1 << 16;
@@ -114,7 +114,9 @@ impl Padded {
         let digits = digits << (64 - 8 * count);
         let pairs = digits.wrapping_mul(10).wrapping_add(digits >> 8);
         let (even, odd) = (pairs & 0xFF_0000_00FF, pairs >> 16 & 0xFF_0000_00FF);
-        let all = even.wrapping_mul(100 | 1_000_000 << 32).wrapping_add(odd.wrapping_mul(1 | 10_000 << 32));
+        let all = even
+            .wrapping_mul(100 | 1_000_000 << 32)
+            .wrapping_add(odd.wrapping_mul(1 | 10_000 << 32));
         ((all >> 32) as u32, at + count)
     }
 
@@ -122,9 +124,9 @@ impl Padded {
     #[inline(always)]
     pub(super) fn run(&self, mut at: usize, class: u8) -> usize {
         loop {
-            let mask = scan::not_plain(self.chunk(at));
+            let mask = scan::not_plain32(self.chunk(at));
             if mask == 0 {
-                at += 16;
+                at += 32;
                 continue;
             }
             at += mask.trailing_zeros() as usize;
@@ -140,29 +142,29 @@ impl Padded {
     pub(super) fn ascii_uri_end(&self, mut at: usize) -> usize {
         loop {
             let v = self.chunk(at);
-            let quote = v.simd_eq(u8x16::splat(b'"'));
+            let quote = v.simd_eq(u8x32::splat(b'"'));
             // '<' and '>' differ in one bit.
-            let bracket = (v | u8x16::splat(0x02)).simd_eq(u8x16::splat(b'>'));
+            let bracket = (v | u8x32::splat(0x02)).simd_eq(u8x32::splat(b'>'));
             // From '!' to '~' it is at most 0x5D less than that.
-            let beyond = v - u8x16::splat(b'!');
-            let beyond = beyond.max(u8x16::splat(0x5E)).simd_eq(beyond);
+            let beyond = v - u8x32::splat(b'!');
+            let beyond = beyond.max(u8x32::splat(0x5E)).simd_eq(beyond);
             let mask = (quote | bracket | beyond).to_bitmask();
             if mask != 0 {
                 return at + mask.trailing_zeros() as usize;
             }
-            at += 16;
+            at += 32;
         }
     }
 
     /// The first `"` or `\` within the 64 bytes from `at`.
     #[inline(always)]
     pub(super) fn quote_or_escape(&self, at: usize) -> Option<usize> {
-        for step in 0..4 {
-            let v = self.chunk(at + 16 * step);
+        for step in 0..2 {
+            let v = self.chunk(at + 32 * step);
             let mask =
-                (v.simd_eq(u8x16::splat(b'"')) | v.simd_eq(u8x16::splat(b'\\'))).to_bitmask();
+                (v.simd_eq(u8x32::splat(b'"')) | v.simd_eq(u8x32::splat(b'\\'))).to_bitmask();
             if mask != 0 {
-                return Some(at + 16 * step + mask.trailing_zeros() as usize);
+                return Some(at + 32 * step + mask.trailing_zeros() as usize);
             }
         }
         None
@@ -173,19 +175,19 @@ impl Padded {
     pub(super) fn visible_end(&self, mut at: usize) -> usize {
         loop {
             let v = self.chunk(at);
-            let stop = v.min(u8x16::splat(b' ')).simd_eq(v) | v.simd_eq(u8x16::splat(0x7F));
+            let stop = v.min(u8x32::splat(b' ')).simd_eq(v) | v.simd_eq(u8x32::splat(0x7F));
             let mask = stop.to_bitmask();
             if mask != 0 {
                 return at + mask.trailing_zeros() as usize;
             }
-            at += 16;
+            at += 32;
         }
     }
 
     #[inline(always)]
-    fn chunk(&self, at: usize) -> u8x16 {
+    fn chunk(&self, at: usize) -> u8x32 {
         let at = at & (BYTES - 1);
-        self.bytes[at..at + 16].first_chunk().map_or(u8x16::ZERO, |chunk| u8x16::new(*chunk))
+        self.bytes[at..at + 32].first_chunk().map_or(u8x32::ZERO, |chunk| u8x32::new(*chunk))
     }
 }
 

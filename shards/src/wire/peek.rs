@@ -4,6 +4,7 @@ use super::header::HeaderId;
 use super::index::Index;
 use super::malformed::Malformed;
 use super::method::Method;
+use super::scan::{self, TOKEN};
 use super::start::{self, Start};
 
 /// What a datagram turned out to be.
@@ -51,7 +52,7 @@ pub fn peek<'m>(bytes: &'m [u8], index: &mut Index) -> Peek<'m> {
     // Junk is told by its first bytes: the rest of it is not even looked at.
     index.forget();
     let Some(&first) = bytes.first() else { return Peek::Empty };
-    if first <= b' ' {
+    if !scan::is(first, TOKEN) {
         return not_sip(bytes);
     }
     let Some(method_end) = start::method_end(bytes) else { return not_sip(bytes) };

@@ -1,6 +1,6 @@
 //! Byte classes of RFC 3261 25.1 and the scans over them, sixteen bytes at a time. It knows nothing of headers.
 
-use wide::u8x16;
+use wide::{u8x16, u8x32};
 
 /// `token`.
 pub(super) const TOKEN: u8 = 1;
@@ -139,6 +139,17 @@ pub(super) fn not_plain(v: u8x16) -> u32 {
     let digit = digit.min(u8x16::splat(12)).simd_eq(digit);
     let slash = v.simd_eq(u8x16::splat(b'/'));
     ((letter | digit) ^ slash).to_bitmask() ^ 0xFFFF
+}
+
+/// The same for 32 bytes.
+#[inline(always)]
+pub(super) fn not_plain32(v: u8x32) -> u32 {
+    let letter = (v | u8x32::splat(0x20)) - u8x32::splat(b'a');
+    let letter = letter.min(u8x32::splat(25)).simd_eq(letter);
+    let digit = v - u8x32::splat(b'-');
+    let digit = digit.min(u8x32::splat(12)).simd_eq(digit);
+    let slash = v.simd_eq(u8x32::splat(b'/'));
+    !((letter | digit) ^ slash).to_bitmask()
 }
 
 /// The first position at or after `at` where a stop is found, or the end. `stops` has a bit for each of 16 bytes.

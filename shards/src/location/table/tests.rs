@@ -98,12 +98,13 @@ fn register(
             continue;
         }
         let expires = now.plus_secs(lifetime);
-        update.write(&record(&name, path)).unwrap();
-        let identical = update.identical(update.before().find(&aor), now).map(|(id, _)| id);
+        let record = record(&name, path);
+        let found = update.identical(update.before().find(&aor), now, &record);
+        let identical = found.map(|(id, _)| id);
         assert!(identical.is_none() || identical == old);
         match identical {
             Some(id) => update.refresh(id, terms(expires)),
-            None => update.save(old, terms(expires)).expect("the arena is large enough"),
+            None => update.save(old, &record, terms(expires)).expect("the arena is large enough"),
         }
         stale += u32::from(old.is_none());
         oracle.insert(key, (expires, path));
@@ -132,8 +133,7 @@ fn a_core_among_many_fills_its_table_to_the_last_place() {
             continue;
         }
         let mut update = location.update();
-        update.write(&record("sip:a@host", "")).unwrap();
-        update.save(None, terms(Instant::from_nanos(1))).unwrap();
+        update.save(None, &record("sip:a@host", ""), terms(Instant::from_nanos(1))).unwrap();
         update.commit(&aor, None).expect("a place is left");
         made += 1;
         if made == PLACES {
@@ -159,8 +159,7 @@ proptest! {
                     let name = format!("sip:c{contact}@host");
                     let mut update = location.update();
                     let old = find(update.before(), &aor(number), now, &name);
-                    update.write(&record(&name, "<sip:gone>")).unwrap();
-                    update.save(old, terms(now.plus_secs(9))).unwrap();
+                    update.save(old, &record(&name, "<sip:gone>"), terms(now.plus_secs(9))).unwrap();
                 }
                 Step::Pass { seconds } => {
                     now = now.plus_secs(seconds);
