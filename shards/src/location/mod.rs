@@ -3,10 +3,12 @@
 
 mod aor;
 mod domains;
+mod listing;
 mod record;
 mod table;
 
 pub use aor::{Aor, Here, HomeHash, NotOurs};
 pub use domains::Domains;
+pub use listing::Listing;
 pub use record::Record;
 pub use table::{AorId, Binding, BindingId, Location, Terms, Update};

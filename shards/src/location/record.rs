@@ -27,7 +27,7 @@ pub struct Record<'a> {
     pub path: &'a [u8],
     /// The Call-ID of the REGISTER that made or refreshed it.
     pub call_id: &'a [u8],
-    /// Where that REGISTER came from.
+    /// Where that REGISTER came from; unspecified where an operator added it.
     pub from: Peer,
     /// Where it arrived.
     pub to: LocalAddr,

@@ -5,9 +5,9 @@
 //! address-of-record and a wheel the bindings that expire. A refresh only writes a new deadline into its binding; the
 //! wheel finds out when the old one fires.
 
-use super::{Aor, HomeHash, Record};
+use super::{Aor, HomeHash, Listing, Record};
 use crate::io::Instant;
-use crate::store::{Arena, Full, Prefetch, Ref, Slab, Table, Wheel};
+use crate::store::{Arena, Full, Memory, Prefetch, Ref, Slab, Table, Wheel};
 use alloc::vec::Vec;
 
 const NONE: u32 = u32::MAX;
@@ -168,6 +168,21 @@ impl Location {
             .map(|(_, entry)| (Record::listed(self.arena.get(entry.record)), entry.terms))
     }
 
+    /// Lists the next addresses-of-record from place `from` on, as far as a page goes, and gives where the next page begins, if
+    /// there is one. An address-of-record keeps its place as long as it has bindings.
+    pub fn page(&self, from: u32, now: Instant, listing: &mut Listing) -> Option<u32> {
+        let end = self.aors.used_places();
+        let until = from.saturating_add(Listing::PAGE_PLACES).min(end);
+        for (handle, entry) in self.aors.scan(from..until) {
+            let bindings =
+                self.bindings(Some(AorId(handle.index)), now).map(|(_, binding)| binding);
+            if !listing.push(self.arena.get(entry.name), bindings) {
+                return Some(handle.index);
+            }
+        }
+        (until < end).then_some(until)
+    }
+
     /// Begins an update.
     pub fn update(&mut self) -> Update<'_> {
         Update { location: self }
@@ -215,6 +230,27 @@ impl Location {
     #[must_use]
     pub fn arena(&self) -> &Arena {
         &self.arena
+    }
+
+    /// How full its tables are: addresses-of-record, bindings, index, timers and strings.
+    #[must_use]
+    pub fn memory(&self) -> [Memory; 5] {
+        let places = self.bindings.capacity();
+        let usage = self.arena.usage();
+        let string_bytes =
+            usage.string_bytes + usage.rounding_bytes + usage.class_free_bytes + usage.free_bytes;
+        [
+            Memory::of_places(self.aors.len(), places, Slab::<AorEntry>::bytes(places)),
+            Memory::of_places(self.bindings.len(), places, Slab::<BindingEntry>::bytes(places)),
+            Memory::of_places(self.index.len(), places, Table::bytes(places)),
+            Memory::of_places(self.wheel.len(), places, Wheel::bytes(places)),
+            Memory {
+                used_bytes: string_bytes - usage.free_bytes,
+                reserved_bytes: Arena::bytes(string_bytes),
+                entries: None,
+                capacity: None,
+            },
+        ]
     }
 
     /// Walks the invariants: every list reaches every binding once, every address-of-record is found, every binding has its

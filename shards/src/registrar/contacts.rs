@@ -130,7 +130,7 @@ impl Registrar {
     }
 
     /// Keeps the address-of-record within its limits, and gives how many bindings had to go.
-    fn make_room(
+    pub(super) fn make_room(
         &self,
         now: Instant,
         id: Option<AorId>,

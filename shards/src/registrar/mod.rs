@@ -2,9 +2,11 @@
 //! [`location`](crate::location).
 
 mod contacts;
+mod operator;
 mod policy;
 mod response;
 
+pub use operator::{Added, Unmet};
 pub use policy::{Policy, UnsupportedPath, WhenFull};
 
 use crate::io::{Class, Datagram, Instant, Outbox};

@@ -15,11 +15,11 @@ pub struct Metrics {
     pub dropped: [u64; Reason::COUNT],
     /// Final responses sent, by status code from 100.
     responses: [u64; STATUSES],
-    /// Bindings made.
+    /// Bindings made, by a REGISTER or an operator.
     pub bindings_created: u64,
     /// Bindings given a new expiry.
     pub bindings_refreshed: u64,
-    /// Bindings removed by their UA.
+    /// Bindings removed by their UA or an operator.
     pub bindings_removed: u64,
     /// Bindings that reached their expiry.
     pub bindings_expired: u64,

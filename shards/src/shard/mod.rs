@@ -1,9 +1,11 @@
 //! A shard routes inputs to the rooms that decide them. It owns the rooms and decides nothing itself.
 
 mod ahead;
+mod errand;
 mod metrics;
 mod settings;
 
+pub use errand::{Command, Done, Errand};
 pub use metrics::{Gauges, Metrics};
 pub use settings::{Homes, Keys, Limits, Settings};
 

@@ -5,12 +5,14 @@
 //! insertion as fast as its first. `check()` walks a container's invariants and panics where one is broken.
 
 mod arena;
+mod memory;
 mod prefetch;
 mod slab;
 mod table;
 mod wheel;
 
 pub use arena::{Arena, Ref, Usage};
+pub use memory::Memory;
 pub use prefetch::Prefetch;
 pub use slab::{Handle, Slab};
 pub use table::Table;

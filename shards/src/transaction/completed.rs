@@ -11,7 +11,7 @@ pub use super::log::Answer;
 use super::log::Log;
 use super::{Fingerprint, TIMER_J};
 use crate::io::{Instant, Transport};
-use crate::store::Prefetch;
+use crate::store::{Memory, Prefetch};
 use alloc::vec;
 use alloc::vec::Vec;
 
@@ -123,6 +123,18 @@ impl Completed {
     #[must_use]
     pub fn metrics(&self) -> &Metrics {
         &self.metrics
+    }
+
+    /// How full it is. What has ended counts until its place is needed.
+    #[must_use]
+    pub fn memory(&self) -> Memory {
+        let index_bytes = self.buckets.len() * size_of::<Bucket>();
+        Memory {
+            used_bytes: index_bytes + self.log.used_bytes(),
+            reserved_bytes: index_bytes + self.log.reserved_bytes(),
+            entries: None,
+            capacity: None,
+        }
     }
 
     /// Walks the invariants: the log's records are whole, and the index leads to each that was not ended.

@@ -85,6 +85,16 @@ impl Log {
         self.head - self.tail
     }
 
+    /// Bytes from the oldest record to the head.
+    pub(super) fn used_bytes(&self) -> usize {
+        span_bytes(self.span())
+    }
+
+    /// Bytes that it has.
+    pub(super) fn reserved_bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// Bytes of a record, or nothing where it is too large to be kept: two of any size fit, so that a lap's empty rest and a
     /// record are never more than there is.
     #[inline]
