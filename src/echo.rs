@@ -29,6 +29,8 @@ impl Echo {
 impl Handler for Echo {
     /// How many were answered.
     type Metrics = u64;
+    /// There is nothing to ask of it.
+    type Errand = ();
 
     fn foresee(&mut self, _datagrams: &[Datagram<'_>]) {}
 
@@ -52,6 +54,8 @@ impl Handler for Echo {
         let verdict = if sent { Verdict::Replied } else { Verdict::Absorbed };
         Outcome { class: Class::Options, verdict }
     }
+
+    fn run(&mut self, _now: Instant, _errand: &mut ()) {}
 
     fn expire(&mut self, _now: Instant, _budget: u32, _out: &mut Outbox) {}
 

@@ -9,7 +9,7 @@ use crate::sys;
 use crate::sys::signal::{Signal, Signals};
 use crate::worker::{self, Board, Clock, Handler};
 use shards::io::{CoreId, Datagram, Input, Instant, Outbox, Outcome, UnixTime};
-use shards::shard::{Gauges, Homes, Metrics, Shard};
+use shards::shard::{Errand, Gauges, Homes, Metrics, Shard};
 use shards::store::Prefetch;
 use std::io::ErrorKind;
 use std::net::TcpListener;
@@ -112,11 +112,7 @@ fn bind_admin(config: &Config) -> Result<Option<TcpListener>, String> {
     Ok(None)
 }
 
-fn start(
-    config: &Config,
-    limits: &Limits,
-    delivery: Delivery,
-) -> Result<Running<ShardCounts>, String> {
+fn start(config: &Config, limits: &Limits, delivery: Delivery) -> Result<Running<Shard>, String> {
     let secret = secret(config.node.secret_file.as_deref())
         .map_err(|error| format!("the secret can't be had: {error}"))?;
     let mut settings = config.shard_settings(limits, &secret);
@@ -212,6 +208,7 @@ pub struct ShardCounts {
 
 impl Handler for Shard {
     type Metrics = ShardCounts;
+    type Errand = Errand;
 
     fn foresee(&mut self, datagrams: &[Datagram<'_>]) {
         Shard::foresee(self, datagrams);
@@ -225,6 +222,10 @@ impl Handler for Shard {
         out: &mut Outbox,
     ) -> Outcome {
         Shard::handle(self, now, wall, input, out)
+    }
+
+    fn run(&mut self, now: Instant, errand: &mut Errand) {
+        Shard::run(self, now, errand);
     }
 
     fn expire(&mut self, now: Instant, budget: u32, _out: &mut Outbox) {

@@ -1,6 +1,7 @@
 //! The rings between cores and the bells that go with them: how a datagram that the kernel delivered to one core reaches
-//! the one where it lives. It never waits, and never looks at a payload.
+//! the one where it lives, and how the control side asks a core for something. It never waits, and never looks at a payload.
 
+mod line;
 #[cfg(test)]
 mod loomed;
 mod ring;
@@ -10,6 +11,7 @@ mod atomic {
     pub(super) use std::sync::atomic::{AtomicBool, Ordering, fence};
 }
 
+pub use line::{Line, Switchboard};
 pub use ring::{Hop, Incoming, Outgoing};
 
 use crate::sys::event::Event;
@@ -33,13 +35,13 @@ impl Wake {
     }
 }
 
-/// One core's end of the mesh.
+/// One core's end of the mesh; `E` is what the control side sends.
 #[derive(Debug)]
-pub struct End {
+pub struct End<E> {
     /// For what goes to other cores.
     pub post: Post,
-    /// For what comes from them.
-    pub inbox: Inbox,
+    /// For what comes from them and from the control side.
+    pub inbox: Inbox<E>,
 }
 
 /// The rings towards the other cores, and their bells.
@@ -53,10 +55,11 @@ pub struct Post {
     pushed: Vec<bool>,
 }
 
-/// The rings from the other cores, and this core's bell.
+/// The rings from the other cores, the line to the control side, and this core's bell.
 #[derive(Debug)]
-pub struct Inbox {
+pub struct Inbox<E> {
     from: Vec<Incoming>,
+    line: Line<E>,
     own: Wake,
 }
 
@@ -71,24 +74,32 @@ pub enum Pushed {
     Nowhere,
 }
 
-/// Makes the ends for `cores` cores: a ring for each ordered pair, with room for `hops` datagrams of `bytes` bytes in all.
+/// Makes the ends for `cores` cores: a ring for each ordered pair, with room for `hops` datagrams of `bytes` bytes in all;
+/// and the control side's, with room for `errands` a core.
 ///
 /// # Errors
 /// What `eventfd(2)` says: no descriptors left.
-pub fn mesh(cores: usize, hops: usize, bytes: usize) -> io::Result<Vec<End>> {
+pub fn mesh<E>(
+    cores: usize,
+    hops: usize,
+    bytes: usize,
+    errands: usize,
+) -> io::Result<(Vec<End<E>>, Switchboard<E>)> {
     let mut wakes = Vec::with_capacity(cores);
     for _ in 0..cores {
-        wakes.push(Wake { sleep: Arc::new(Sleep::default()), bell: Arc::new(Event::new()?) });
+        wakes.push(wake(Event::new()?));
     }
-    let mut ends: Vec<End> = wakes
+    let (switchboard, lines) = line::lines(&wakes, errands)?;
+    let mut ends: Vec<End<E>> = wakes
         .iter()
-        .map(|own| End {
+        .zip(lines)
+        .map(|(own, line)| End {
             post: Post {
                 towards: (0..cores).map(|_| None).collect(),
                 wakes: wakes.clone(),
                 pushed: vec![false; cores],
             },
-            inbox: Inbox { from: Vec::with_capacity(cores), own: own.clone() },
+            inbox: Inbox { from: Vec::with_capacity(cores), line, own: own.clone() },
         })
         .collect();
     for sender in 0..cores {
@@ -98,7 +109,12 @@ pub fn mesh(cores: usize, hops: usize, bytes: usize) -> io::Result<Vec<End>> {
             ends[receiver].inbox.from.push(incoming);
         }
     }
-    Ok(ends)
+    Ok((ends, switchboard))
+}
+
+/// A sleeper with this bell.
+fn wake(bell: Event) -> Wake {
+    Wake { sleep: Arc::new(Sleep::default()), bell: Arc::new(bell) }
 }
 
 impl Post {
@@ -127,24 +143,29 @@ impl Post {
     }
 }
 
-impl Inbox {
+impl<E> Inbox<E> {
     /// The rings towards this core.
     pub fn rings(&mut self) -> &mut [Incoming] {
         &mut self.from
     }
 
-    /// Whether nothing waits in any of them.
+    /// The line to the control side.
+    pub fn line(&mut self) -> &mut Line<E> {
+        &mut self.line
+    }
+
+    /// Whether nothing waits in any of the rings from other cores.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.from.iter().all(Incoming::is_empty)
     }
 
-    /// Announces sleep and looks at the rings once more: true where they are empty and this core may wait for its bell,
-    /// after which [`awake`](Self::awake) has to be called.
+    /// Announces sleep and looks at rings and line once more: true where they are empty and this core may wait for its
+    /// bell, after which [`awake`](Self::awake) has to be called.
     #[must_use]
     pub fn may_sleep(&self) -> bool {
         self.own.sleep.announce();
-        if self.is_empty() {
+        if self.is_empty() && self.line.is_empty() {
             return true;
         }
         self.own.sleep.withdraw();
@@ -185,7 +206,7 @@ mod tests {
 
     #[test]
     fn a_full_ring_refuses_and_others_are_not_affected() {
-        let mut ends = mesh(3, 2, 4096).unwrap();
+        let (mut ends, _) = mesh::<()>(3, 2, 4096, 1).unwrap();
         assert_eq!(ends[0].post.push(1, hop(1), b"one"), Pushed::Queued);
         assert_eq!(ends[0].post.push(1, hop(2), b"two"), Pushed::Queued);
         assert_eq!(ends[0].post.push(1, hop(3), b"three"), Pushed::Full);
@@ -203,7 +224,7 @@ mod tests {
 
     #[test]
     fn only_a_core_that_announced_sleep_is_rung_and_only_once() {
-        let mut ends = mesh(2, 8, 4096).unwrap();
+        let (mut ends, _) = mesh::<()>(2, 8, 4096, 1).unwrap();
         ends[0].post.push(1, hop(1), b"awake");
         assert_eq!(ends[0].post.wake_others(), 0);
         assert!(!ends[1].inbox.may_sleep(), "something waits in the ring");

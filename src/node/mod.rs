@@ -6,7 +6,7 @@ mod bind;
 mod tests;
 
 use crate::config::Io;
-use crate::mesh::{self, Wake};
+use crate::mesh::{self, Switchboard, Wake};
 use crate::probe;
 use crate::readiness::{self, Backend, Executor};
 use crate::sys;
@@ -68,6 +68,9 @@ pub struct Rings {
     pub bytes: usize,
 }
 
+/// Errands of the control side that may be on their way to a core and back.
+pub const ERRANDS: usize = 8;
+
 impl Plan {
     /// A node with the usual numbers.
     #[must_use]
@@ -112,15 +115,17 @@ pub fn cores_on(cpus: &[usize]) -> Result<(Vec<Core>, Option<String>), String> {
 
 /// A node at work. Dropping it leaves the workers running.
 #[derive(Debug)]
-pub struct Running<M> {
+pub struct Running<H: Handler> {
     /// Lines for the operator: what serves where, and what is not as it was asked for.
     pub remarks: Vec<String>,
     /// Where it serves, by `ListenerId`, with real ports.
     pub listeners: Vec<SocketAddr>,
     /// Each core's board, by [`CoreId`].
-    pub boards: Vec<Arc<Board<M>>>,
+    pub boards: Vec<Arc<Board<H::Metrics>>>,
     /// The clock by which the boards' times count.
     pub clock: Clock,
+    /// The lines by which the control side asks the cores, until somebody takes them.
+    pub switchboard: Option<Switchboard<H::Errand>>,
     phase: Arc<Phase>,
     wakes: Vec<Wake>,
     threads: Vec<JoinHandle<()>>,
@@ -136,7 +141,7 @@ pub struct Running<M> {
 ///
 /// # Panics
 /// Where the plan has no core that receives, or more than 65,535 cores.
-pub fn start<H, F>(plan: &Plan, make: F) -> Result<Running<H::Metrics>, String>
+pub fn start<H, F>(plan: &Plan, make: F) -> Result<Running<H>, String>
 where
     H: Handler + 'static,
     F: Fn(CoreId, &[SocketAddr]) -> H + Send + Sync + 'static,
@@ -150,7 +155,8 @@ where
 
     let clock = Clock::start();
     let phase = Arc::new(Phase::new(count));
-    let ends = mesh::mesh(plan.cores.len(), plan.rings.hops, plan.rings.bytes)
+    let Rings { hops, bytes } = plan.rings;
+    let (ends, switchboard) = mesh::mesh(plan.cores.len(), hops, bytes, ERRANDS)
         .map_err(|error| format!("the cores' bells can't be made: {error}"))?;
     let boards: Vec<_> = plan.cores.iter().map(|_| Arc::new(Board::new(clock.now()))).collect();
     let wakes: Vec<Wake> = ends.iter().map(|end| end.inbox.wake_handle()).collect();
@@ -207,6 +213,7 @@ where
         listeners: bound.listeners,
         boards,
         clock,
+        switchboard: Some(switchboard),
         phase,
         wakes,
         threads,
@@ -249,7 +256,7 @@ impl Start {
     }
 }
 
-impl<M> Running<M> {
+impl<H: Handler> Running<H> {
     /// Tells the workers to answer what is queued and end.
     pub fn drain(&self) {
         self.phase.drain();

@@ -45,14 +45,14 @@ fn receive(client: &UdpSocket, reply: &mut [u8]) -> io::Result<usize> {
     }
 }
 
-fn end<M>(running: Running<M>) {
+fn end<H: Handler>(running: Running<H>) {
     running.drain();
     assert!(running.join(), "a worker did not end");
 }
 
 /// What all cores counted, once `done` holds of it.
-fn counted<M: Clone + Default>(
-    running: &Running<M>,
+fn counted<H: Handler>(
+    running: &Running<H>,
     done: impl Fn(&[worker::Metrics]) -> bool,
 ) -> Vec<worker::Metrics> {
     let until = Instant::now() + PATIENCE;
@@ -155,6 +155,7 @@ fn a_full_ring_is_a_counted_drop() {
     struct Slow;
     impl Handler for Slow {
         type Metrics = ();
+        type Errand = ();
 
         fn foresee(&mut self, _datagrams: &[Datagram<'_>]) {}
 
@@ -175,6 +176,7 @@ fn a_full_ring_is_a_counted_drop() {
                 }
             }
         }
+        fn run(&mut self, _: shards::io::Instant, _: &mut ()) {}
         fn expire(&mut self, _: shards::io::Instant, _: u32, _: &mut Outbox) {}
         fn deadline(&self) -> Option<shards::io::Instant> {
             None
@@ -228,6 +230,7 @@ fn datagrams_that_overflow_in_the_kernel_are_counted() {
         struct Hold;
         impl Handler for Hold {
             type Metrics = ();
+            type Errand = ();
 
             fn foresee(&mut self, _datagrams: &[Datagram<'_>]) {}
 
@@ -241,6 +244,7 @@ fn datagrams_that_overflow_in_the_kernel_are_counted() {
                 std::thread::sleep(Duration::from_millis(20));
                 Outcome { class: Class::Ack, verdict: Verdict::Absorbed }
             }
+            fn run(&mut self, _: shards::io::Instant, _: &mut ()) {}
             fn expire(&mut self, _: shards::io::Instant, _: u32, _: &mut Outbox) {}
             fn deadline(&self) -> Option<shards::io::Instant> {
                 None
@@ -288,6 +292,7 @@ fn a_message_the_kernel_refuses_does_not_stop_those_behind_it() {
     struct Bad;
     impl Handler for Bad {
         type Metrics = ();
+        type Errand = ();
 
         fn foresee(&mut self, _datagrams: &[Datagram<'_>]) {}
 
@@ -308,6 +313,7 @@ fn a_message_the_kernel_refuses_does_not_stop_those_behind_it() {
             }
             Outcome { class: Class::Options, verdict: Verdict::Replied }
         }
+        fn run(&mut self, _: shards::io::Instant, _: &mut ()) {}
         fn expire(&mut self, _: shards::io::Instant, _: u32, _: &mut Outbox) {}
         fn deadline(&self) -> Option<shards::io::Instant> {
             None
@@ -344,6 +350,75 @@ fn draining_answers_what_is_queued_in_the_kernel_and_in_the_rings() {
         for n in 0..200 {
             assert_eq!(receive(&client, &mut reply).ok(), Some(5), "reply {n} on {io:?}");
         }
+    }
+}
+
+#[test]
+fn errands_are_run_in_order_by_the_core_asked_whether_it_sleeps_or_works() {
+    /// Adds its number and a hundred for each errand before.
+    #[derive(Debug)]
+    struct Counting(u64);
+    impl Handler for Counting {
+        type Metrics = ();
+        type Errand = u64;
+
+        fn foresee(&mut self, _datagrams: &[Datagram<'_>]) {}
+
+        fn handle(
+            &mut self,
+            _: shards::io::Instant,
+            _: UnixTime,
+            _: Input<'_>,
+            _: &mut Outbox,
+        ) -> Outcome {
+            Outcome { class: Class::Ack, verdict: Verdict::Absorbed }
+        }
+        fn run(&mut self, _: shards::io::Instant, errand: &mut u64) {
+            *errand += self.0;
+            self.0 += 100;
+        }
+        fn expire(&mut self, _: shards::io::Instant, _: u32, _: &mut Outbox) {}
+        fn deadline(&self) -> Option<shards::io::Instant> {
+            None
+        }
+        fn publish(&self, _: &mut ()) {}
+    }
+    for io in BACKENDS {
+        let mut plan = plan(io, &[anywhere(true); 2], &["127.0.0.1:0"]);
+        plan.worker.publish_every = Duration::from_secs(60);
+        let mut running = start(&plan, |core, _| Counting(u64::from(core.0))).unwrap();
+        let mut switchboard = running.switchboard.take().unwrap();
+        let take = |switchboard: &mut Switchboard<u64>, core| {
+            let until = Instant::now() + PATIENCE;
+            loop {
+                match switchboard.take(core) {
+                    Some(errand) => return *errand,
+                    None => assert!(Instant::now() < until, "core {core} never answered on {io:?}"),
+                }
+                std::thread::yield_now();
+            }
+        };
+        for turn in 0..20 {
+            // Long enough to fall asleep, and much less than it would sleep.
+            std::thread::sleep(Duration::from_millis(if turn % 5 == 0 { 30 } else { 0 }));
+            let asked = Instant::now();
+            for core in 0..2 {
+                for _ in 0..ERRANDS {
+                    switchboard.send(core, Box::new(1000)).unwrap();
+                }
+                assert!(switchboard.send(core, Box::new(0)).is_err());
+            }
+            for core in 0..2 {
+                for errand in 0..ERRANDS {
+                    let before = (turn * ERRANDS + errand) as u64;
+                    assert_eq!(take(&mut switchboard, core), 1000 + core as u64 + 100 * before);
+                }
+            }
+            assert!(asked.elapsed() < Duration::from_millis(700), "{:?}", asked.elapsed());
+        }
+        // An errand that nobody takes back keeps no core from its work, nor from its end.
+        switchboard.send(0, Box::new(0)).unwrap();
+        end(running);
     }
 }
 

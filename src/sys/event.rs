@@ -2,10 +2,10 @@
 
 use super::check;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
-/// A bell. It stays rung until it is silenced. Like the sockets it blocks, so that `io_uring` can wait for it; reading is
-/// only done once it is known to have been rung.
+/// A bell. It stays rung until it is silenced. Like the sockets those of the cores block, so that `io_uring` can wait for
+/// them; reading is only done once they are known to have been rung.
 #[derive(Debug)]
 pub struct Event {
     fd: OwnedFd,
@@ -19,6 +19,17 @@ impl Event {
     pub fn new() -> io::Result<Event> {
         // SAFETY: no pointers; the result is checked before it is owned.
         let fd = check(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) })?;
+        // SAFETY: the descriptor was just made and belongs to nobody else.
+        Ok(Event { fd: unsafe { OwnedFd::from_raw_fd(fd) } })
+    }
+
+    /// A bell that nobody has rung, and that [`silence_if_rung`](Self::silence_if_rung) may be asked of.
+    ///
+    /// # Errors
+    /// What `eventfd(2)` says: no descriptors left.
+    pub fn nonblocking() -> io::Result<Event> {
+        // SAFETY: no pointers; the result is checked before it is owned.
+        let fd = check(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) })?;
         // SAFETY: the descriptor was just made and belongs to nobody else.
         Ok(Event { fd: unsafe { OwnedFd::from_raw_fd(fd) } })
     }
@@ -41,10 +52,22 @@ impl Event {
 
     /// Silences a bell that is known to have been rung.
     pub fn silence(&self) {
+        let was_rung = self.silence_if_rung();
+        debug_assert!(was_rung, "an eventfd that was rung returns its count");
+    }
+
+    /// Silences a bell; false where nobody has rung it. One that blocks has to be known to have been rung.
+    pub fn silence_if_rung(&self) -> bool {
         let mut count: u64 = 0;
         // SAFETY: the pointer covers the eight bytes that an eventfd returns.
         let read = unsafe { libc::read(self.fd.as_raw_fd(), (&raw mut count).cast(), 8) };
-        debug_assert_eq!(read, 8, "an eventfd that was rung returns its count");
+        read == 8
+    }
+}
+
+impl AsRawFd for Event {
+    fn as_raw_fd(&self) -> RawFd {
+        self.fd.as_raw_fd()
     }
 }
 

@@ -189,6 +189,17 @@ impl<H: Handler> Desk<H> {
         }
     }
 
+    /// Runs an errand for the control side.
+    pub(super) fn run(&mut self, errand: &mut H::Errand) {
+        self.now = self.clock.now();
+        let started = self.now;
+        self.handler.run(started, errand);
+        self.now = self.clock.now();
+        self.metrics.errands += 1;
+        self.metrics.errands_ns +=
+            u64::try_from(self.now.since(started).as_nanos()).unwrap_or(u64::MAX);
+    }
+
     /// Lets timers expire that are due; returns whether there were any.
     pub(super) fn expire(&mut self, ports: &[Port]) -> bool {
         self.now = self.clock.now();

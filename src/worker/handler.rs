@@ -10,6 +10,9 @@ pub trait Handler {
     /// What it counts; a copy is published about once a second.
     type Metrics: Clone + Default + Send + 'static;
 
+    /// What the control side may ask of it, with room for the answer.
+    type Errand: Send + 'static;
+
     /// Looks at datagrams that will be handled next, in this order, so that it can begin to fetch what they need. It may look at
     /// fewer, and nothing may depend on it.
     fn foresee(&mut self, datagrams: &[Datagram<'_>]);
@@ -22,6 +25,10 @@ pub trait Handler {
         input: Input<'_>,
         out: &mut Outbox,
     ) -> Outcome;
+
+    /// Does what the control side asks and fills in the answer. It is called between inputs, so its work has to be bounded; it
+    /// neither allocates nor frees: what it no longer keeps goes back in the errand.
+    fn run(&mut self, now: Instant, errand: &mut Self::Errand);
 
     /// Does what is due at `now`, at most `budget` things of it.
     fn expire(&mut self, now: Instant, budget: u32, out: &mut Outbox);

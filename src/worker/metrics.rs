@@ -35,6 +35,10 @@ pub struct Metrics {
     pub hops_refused: u64,
     /// Bells rung to wake another core.
     pub wakes_sent: u64,
+    /// Errands run for the control side.
+    pub errands: u64,
+    /// Time spent on them, in nanoseconds.
+    pub errands_ns: u64,
     /// Rounds of the loop that found something to do.
     pub rounds: u64,
     /// Reads that returned at least one datagram.

@@ -39,6 +39,8 @@ pub struct Settings {
     pub register_budget: usize,
     /// Datagrams taken from each ring in a round.
     pub hop_budget: usize,
+    /// Errands run for the control side in a round; each may take as long as some ten inputs.
+    pub errand_budget: usize,
     /// The largest datagram read whole, in bytes. What is longer is dropped and counted.
     pub datagram_bytes_max: usize,
     /// How often the counters are published.
@@ -53,6 +55,7 @@ impl Default for Settings {
             batch: 64,
             register_budget: 64,
             hop_budget: 64,
+            errand_budget: 1,
             datagram_bytes_max: 65_535,
             publish_every: Duration::from_secs(1),
             drain_at_most: Duration::from_secs(2),
@@ -67,15 +70,15 @@ const NAP: Duration = Duration::from_millis(1);
 
 /// What a worker is made of, besides its handler.
 #[derive(Debug)]
-pub struct Parts<M> {
+pub struct Parts<H: Handler> {
     /// How it paces itself.
     pub settings: Settings,
     /// Its sockets, by [`ListenerId`].
     pub ports: Vec<Port>,
     /// Its end of the mesh.
-    pub end: End,
+    pub end: End<H::Errand>,
     /// Where it shows itself.
-    pub board: Arc<Board<M>>,
+    pub board: Arc<Board<H::Metrics>>,
     /// What it agrees on with the other workers.
     pub phase: Arc<Phase>,
     /// The node's clock.
@@ -90,7 +93,7 @@ pub struct Worker<H: Handler> {
     /// The sockets in the order in which they are read: the listener's number and which of its sockets.
     intakes: Box<[(usize, Kind)]>,
     receiver: Receiver,
-    inbox: Inbox,
+    inbox: Inbox<H::Errand>,
     desk: Desk<H>,
     board: Arc<Board<H::Metrics>>,
     phase: Arc<Phase>,
@@ -121,7 +124,7 @@ impl Round {
 impl<H: Handler> Worker<H> {
     /// A worker that serves once [`Task::run`] is called and every other worker of its phase is ready.
     #[must_use]
-    pub fn new(parts: Parts<H::Metrics>, handler: H) -> Self {
+    pub fn new(parts: Parts<H>, handler: H) -> Self {
         let Parts { settings, ports, end, board, phase, clock } = parts;
         // What is not REGISTER comes first: it is little, and calls and phones wait for it.
         let rest = (0..ports.len()).map(|listener| (listener, Kind::Rest));
@@ -183,6 +186,7 @@ impl<H: Handler> Worker<H> {
             }
         }
         round.found |= self.read_rings() > 0;
+        round.found |= self.run_errands() > 0;
         if !self.desk.egress.is_idle() {
             self.desk.egress.retry(&self.ports, &mut self.desk.metrics);
         }
@@ -259,6 +263,14 @@ impl<H: Handler> Worker<H> {
             self.desk.close(&self.ports);
         }
         read
+    }
+
+    /// Does what the control side asks, a little of it. What is left keeps this core from sleeping.
+    fn run_errands(&mut self) -> usize {
+        let Worker { inbox, desk, settings, .. } = self;
+        (0..settings.errand_budget)
+            .take_while(|_| inbox.line().serve(|errand| desk.run(errand)))
+            .count()
     }
 
     async fn sleep<R: Readiness>(&mut self, readiness: &mut R) -> Readable {

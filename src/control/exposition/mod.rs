@@ -55,6 +55,7 @@ const COUNTERS: &[PerCore] = &[
         core.worker.hops_refused
     }),
     ("wakes_sent", "Bells rung to wake another core", |core| core.worker.wakes_sent),
+    ("errands", "Errands run for the control side", |core| core.worker.errands),
     ("rounds", "Rounds of the loop that found something to do", |core| core.worker.rounds),
     ("batches", "Reads that returned a datagram or more", |core| core.worker.batches),
     (
@@ -158,11 +159,16 @@ impl Collector for NodeSnapshot {
                 add(&[("socket", "rest")], value(&core.worker.rest))
             })?;
         }
-        let parked: Vec<(Labels, f64)> = (0..)
-            .zip(&self.cores)
-            .map(|(id, core)| (Labels::of(id, &[]), seconds(core.worker.parked_ns)))
-            .collect();
+        let times = |of: fn(&CoreSnapshot) -> u64| -> Vec<(Labels, f64)> {
+            (0..)
+                .zip(&self.cores)
+                .map(|(id, core)| (Labels::of(id, &[]), seconds(of(core))))
+                .collect()
+        };
+        let parked = times(|core| core.worker.parked_ns);
         families.seconds_counter("parked_seconds", "Time that the core was not needed", &parked)?;
+        let errands = times(|core| core.worker.errands_ns);
+        families.seconds_counter("errands_seconds", "Time spent on errands", &errands)?;
         let ages: Vec<(Labels, f64)> = (0..)
             .zip(&self.heartbeat_ages)
             .map(|(core, &age)| (Labels::of(core, &[]), age))
