@@ -9,6 +9,8 @@ use alloc::vec::Vec;
 #[derive(Debug)]
 pub struct Listing {
     at: Instant,
+    /// Addresses-of-record that it may get.
+    most: usize,
     strings: Vec<u8>,
     aors: Vec<ListedAor>,
     bindings: Vec<ListedBinding>,
@@ -50,6 +52,7 @@ impl Listing {
     pub fn new() -> Self {
         Listing {
             at: Instant::START,
+            most: 0,
             strings: Vec::with_capacity(Self::STRING_BYTES),
             aors: Vec::with_capacity(Self::PAGE_AORS),
             bindings: Vec::with_capacity(Self::BINDINGS),
@@ -72,9 +75,10 @@ impl Listing {
         })
     }
 
-    /// Empties it for what is there at `now`.
-    pub fn begin(&mut self, now: Instant) {
+    /// Empties it for what is there at `now`, of at most as many addresses-of-record as this and a page.
+    pub fn begin(&mut self, now: Instant, most: usize) {
         self.at = now;
+        self.most = most.min(Self::PAGE_AORS);
         self.strings.clear();
         self.aors.clear();
         self.bindings.clear();
@@ -84,7 +88,7 @@ impl Listing {
     /// it is listed; alone it is listed with as many of its bindings as there is room for.
     #[must_use]
     pub fn push<'b>(&mut self, name: &[u8], bindings: impl Iterator<Item = Binding<'b>>) -> bool {
-        if self.aors.len() == Self::PAGE_AORS || self.strings.len() > Self::PAGE_BYTES {
+        if self.aors.len() == self.most || self.strings.len() > Self::PAGE_BYTES {
             return false;
         }
         let (start, first) = (self.strings.len(), self.bindings.len());
@@ -172,7 +176,7 @@ mod tests {
     #[test]
     fn what_was_listed_is_read_back() {
         let mut listing = Listing::new();
-        listing.begin(Instant::from_nanos(4));
+        listing.begin(Instant::from_nanos(4), 2);
         let (one, two) = (binding(b"sip:a@b", b"<sip:p;lr>"), binding(b"sip:c@d", b""));
         assert!(listing.push(b"alice@sip.test", [one, two].into_iter()));
         assert!(listing.push(b"expired@sip.test", core::iter::empty()));
@@ -184,6 +188,10 @@ mod tests {
         let [one, two] = [one, two].map(|binding| (binding.record, binding.terms));
         assert_eq!(read, [(&b"alice@sip.test"[..], vec![one, two]), (&b"sip.test"[..], vec![two])]);
         assert_eq!(listing.at(), Instant::from_nanos(4));
+        assert!(!listing.push(
+            b"bob@sip.test",
+            [two].into_iter().map(|(record, terms)| Binding { record, terms })
+        ));
     }
 
     #[test]
@@ -193,7 +201,7 @@ mod tests {
             (listing.strings.capacity(), listing.aors.capacity(), listing.bindings.capacity())
         };
         let before = reserved(&listing);
-        listing.begin(Instant::START);
+        listing.begin(Instant::START, usize::MAX);
         let long = vec![b'x'; 10_000];
         assert!(listing.push(b"a", [binding(&long, b"")].into_iter()));
         // Six more would exceed the strings: nothing of it may be listed beside others.
@@ -203,16 +211,16 @@ mod tests {
         assert!(listing.push(b"c", [binding(&long, b"")].into_iter()));
         assert!(!listing.push(b"d", [binding(b"", b"")].into_iter()), "the page has its bytes");
 
-        listing.begin(Instant::START);
+        listing.begin(Instant::START, usize::MAX);
         assert!(listing.push(b"b", [binding(&long, b""); 9].into_iter()));
         assert_eq!(listing.aors().next().map(|(_, bindings)| bindings.count()), Some(6));
 
-        listing.begin(Instant::START);
+        listing.begin(Instant::START, usize::MAX);
         for number in 0..Listing::PAGE_AORS {
             assert!(listing.push(b"e", [binding(b"f", b"")].into_iter()), "{number}");
         }
         assert!(!listing.push(b"e", [binding(b"f", b"")].into_iter()));
-        listing.begin(Instant::START);
+        listing.begin(Instant::START, usize::MAX);
         assert!(listing.push(b"g", [binding(b"h", b""); 300].into_iter()));
         assert_eq!(reserved(&listing), before);
     }

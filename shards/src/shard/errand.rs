@@ -26,9 +26,13 @@ pub struct Errand {
 /// What may be asked.
 #[derive(Debug)]
 pub enum Command {
-    /// The next page of all bindings, from this place of the table on. A binding that stays as long as it takes to read all
-    /// pages is listed once.
-    Page(u32),
+    /// The next page of all bindings. A binding that stays as long as it takes to read all pages is listed once.
+    Page {
+        /// The place of the table from which on to look: 0, or what the page before said.
+        from: u32,
+        /// The most addresses-of-record to list; a page has at most [`Listing::PAGE_AORS`] anyway.
+        aors: usize,
+    },
     /// The bindings of an address-of-record.
     LookUp(Aor),
     /// Ends the bindings of an address-of-record, or those only with this contact.
@@ -86,9 +90,10 @@ impl Shard {
     /// Runs an errand. Its work is bounded by what an address-of-record may have, or by a page.
     pub fn run(&mut self, now: Instant, errand: &mut Errand) {
         let Errand { command, listing, memory, result } = errand;
-        listing.begin(now);
+        let most = if let Command::Page { aors, .. } = command { *aors } else { 1 };
+        listing.begin(now, most);
         *result = match command {
-            Command::Page(from) => Ok(Done::Listed(self.location.page(*from, now, listing))),
+            Command::Page { from, .. } => Ok(Done::Listed(self.location.page(*from, now, listing))),
             Command::LookUp(aor) => self.look_up(now, aor, listing),
             Command::Remove { aor, contact } => {
                 let removed = Registrar::end(now, aor, contact.as_deref(), &mut self.location);
@@ -297,7 +302,7 @@ mod tests {
         }
         let (mut from, mut seen, mut pages) = (0, Listed::new(), 0);
         loop {
-            let (done, listed) = run(&mut shard, Instant::START, Command::Page(from));
+            let (done, listed) = run(&mut shard, Instant::START, Command::Page { from, aors: 64 });
             assert!(listed.len() <= Listing::PAGE_AORS);
             for (aor, contacts) in listed {
                 assert!(seen.insert(aor, contacts).is_none(), "listed twice");
@@ -323,7 +328,8 @@ mod tests {
             assert!(seen.contains_key(&format!("{number}@sip.test")), "{number} was missed");
         }
         shard.check();
-        let (done, listed) = run(&mut shard, Instant::START, Command::Page(u32::MAX));
+        let (done, listed) =
+            run(&mut shard, Instant::START, Command::Page { from: u32::MAX, aors: 64 });
         assert_eq!((done, listed.len()), (Ok(Done::Listed(None)), 0));
     }
 
