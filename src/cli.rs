@@ -113,7 +113,11 @@ pub fn summary(config: &Config, limits: &Limits) -> Vec<String> {
     let (bindings, total) = (config.location.max_bindings, mebibytes(limits.total_bytes()));
     lines.push(format!("memory: {total} reserved for {bindings} bindings and what goes with them"));
     lines.push(match &config.admin {
-        Some(admin) => format!("admin: http://{}/metrics and /healthz", admin.listen),
+        Some(admin) => {
+            let callers =
+                if admin.token_file.is_some() { "with a token" } else { "from this machine" };
+            format!("admin: http://{}/metrics, /healthz and, {callers}, /RPC", admin.listen)
+        }
         None => "admin: none, as the configuration has no [admin]".to_owned(),
     });
     lines

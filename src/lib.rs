@@ -8,6 +8,7 @@ pub mod mesh;
 pub mod node;
 pub mod probe;
 pub mod readiness;
+pub mod reload;
 pub mod serve;
 pub mod steer;
 pub mod sys;

@@ -3,13 +3,14 @@
 
 use crate::cli::summary;
 use crate::config::{Config, Limits, mebibytes, memory_bytes, secret};
-use crate::control::{Admin, CoreSnapshot, Observed, log, notify};
-use crate::node::{self, Plan, Rings, Running, Sockets};
+use crate::control::{Admin, CoreSnapshot, Cores, Directory, Observed, Parts, Token, log, notify};
+use crate::node::{self, ERRANDS, Plan, Rings, Running, Sockets};
+use crate::reload::Reload;
 use crate::sys;
 use crate::sys::signal::{Signal, Signals};
 use crate::worker::{self, Board, Clock, Handler};
 use shards::io::{CoreId, Datagram, Input, Instant, Outbox, Outcome, UnixTime};
-use shards::shard::{Errand, Gauges, Homes, Metrics, Shard};
+use shards::shard::{Errand, Gauges, Homes, Metrics, Settings, Shard};
 use shards::store::Prefetch;
 use std::io::ErrorKind;
 use std::net::TcpListener;
@@ -47,7 +48,10 @@ pub fn serve(config: &Config, delivery: Delivery) -> Result<(), String> {
     }
     fits(limits.total_bytes(), memory_bytes())?;
     let listener = bind_admin(config)?;
-    let running = start(config, &limits, delivery)?;
+    let token = token(config)?;
+    let settings = settings(config, &limits, delivery)?;
+    let directory = Directory::new(&settings[0]);
+    let mut running = start(config, &limits, delivery, settings)?;
     for remark in &running.remarks {
         info!("{remark}");
     }
@@ -56,14 +60,20 @@ pub fn serve(config: &Config, delivery: Delivery) -> Result<(), String> {
         clock: running.clock,
         draining: AtomicBool::new(false),
     });
-    let _admin = listener
-        .map(|listener| Admin::start(listener, config.node.name.clone(), Arc::clone(&watched) as _))
-        .transpose()
+    let switchboard = running.switchboard.take().expect("the node has just started");
+    let parts = Parts {
+        name: config.node.name.clone(),
+        observed: Arc::clone(&watched) as _,
+        cores: Cores::new(switchboard, ERRANDS),
+        directory,
+        token: token.clone(),
+    };
+    let _admin = Admin::start(listener, parts)
         .map_err(|error| format!("the admin thread can't be started: {error}"))?;
     info!("ready");
     tell_manager(notify::ready());
 
-    wait_for_end(&signals)?;
+    wait_for_end(&signals, &Reload { running: config, token })?;
     info!("draining; a second signal ends at once");
     watched.draining.store(true, Ordering::Relaxed);
     tell_manager(notify::stopping());
@@ -112,10 +122,33 @@ fn bind_admin(config: &Config) -> Result<Option<TcpListener>, String> {
     Ok(None)
 }
 
-fn start(config: &Config, limits: &Limits, delivery: Delivery) -> Result<Running<Shard>, String> {
+/// The token of the admin address, where it has one.
+fn token(config: &Config) -> Result<Option<Arc<Token>>, String> {
+    let file = config.admin.as_ref().and_then(|admin| admin.token_file.clone());
+    let token = file.map(Token::load).transpose();
+    let token = token.map_err(|error| format!("the admin token can't be had: {error}"))?;
+    Ok(token.map(Arc::new))
+}
+
+/// What each core is told, with the keys of this node.
+fn settings(config: &Config, limits: &Limits, delivery: Delivery) -> Result<Vec<Settings>, String> {
     let secret = secret(config.node.secret_file.as_deref())
         .map_err(|error| format!("the secret can't be had: {error}"))?;
     let mut settings = config.shard_settings(limits, &secret);
+    if delivery == Delivery::ToTheFirstCore {
+        assert!(limits.cores > 1, "a core that is no home needs one that is");
+        let homes = Homes { first: CoreId(1), count: limits.cores - 1 };
+        settings.iter_mut().for_each(|core| core.homes = homes);
+    }
+    Ok(settings)
+}
+
+fn start(
+    config: &Config,
+    limits: &Limits,
+    delivery: Delivery,
+    settings: Vec<Settings>,
+) -> Result<Running<Shard>, String> {
     let (mut cores, remark) = node::cores_on(&config.node.cpus)?;
     // The configuration was checked against the same set of CPUs; it can only have shrunk since.
     if let Some(remark) = remark {
@@ -124,9 +157,6 @@ fn start(config: &Config, limits: &Limits, delivery: Delivery) -> Result<Running
     match delivery {
         Delivery::ToHomes => {}
         Delivery::ToTheFirstCore => {
-            assert!(limits.cores > 1, "a core that is no home needs one that is");
-            let homes = Homes { first: CoreId(1), count: limits.cores - 1 };
-            settings.iter_mut().for_each(|core| core.homes = homes);
             cores.iter_mut().skip(1).for_each(|core| core.receives = false);
         }
     }
@@ -154,25 +184,30 @@ fn start(config: &Config, limits: &Limits, delivery: Delivery) -> Result<Running
     })
 }
 
-/// Returns at the first signal to end.
-fn wait_for_end(signals: &Signals) -> Result<(), String> {
+/// Returns at the first signal to end, reloading at SIGHUP.
+fn wait_for_end(signals: &Signals, reload: &Reload<'_>) -> Result<(), String> {
     loop {
-        match signals.wait().map_err(|error| format!("signals can't be waited for: {error}"))? {
-            Signal::Terminate | Signal::Interrupt => return Ok(()),
-            Signal::Hangup => warn!(
-                "SIGHUP: this version reloads nothing; restart it to change the configuration"
-            ),
+        if signal(signals)? == Signal::Hangup {
+            reload.run();
+        } else {
+            return Ok(());
         }
     }
+}
+
+fn signal(signals: &Signals) -> Result<Signal, String> {
+    signals.wait().map_err(|error| format!("signals can't be waited for: {error}"))
 }
 
 /// Ends the process at the next signal to end, whatever is still running.
 fn end_on_signal(signals: Signals) -> Result<(), String> {
     let waiting = std::thread::Builder::new().name("second-signal".to_owned()).spawn(move || {
         // Where signals can't be waited for, draining still ends by itself.
-        if wait_for_end(&signals).is_ok() {
-            warn!("ending at once");
-            process::exit(1);
+        while let Ok(signal) = signal(&signals) {
+            if signal != Signal::Hangup {
+                warn!("ending at once");
+                process::exit(1);
+            }
         }
     });
     // It is never joined: it ends with the process.
@@ -243,6 +278,7 @@ impl Handler for Shard {
 }
 
 /// The node as the control plane sees it: the cores' boards.
+#[derive(Debug)]
 struct Watched {
     boards: Vec<Arc<Board<ShardCounts>>>,
     clock: Clock,

@@ -18,8 +18,9 @@ mod tests;
 pub use domain::{Domain, HostPort};
 pub use limits::{Limits, mebibytes};
 pub use machine::{Machine, cpu_ranges, memory_bytes};
+pub(crate) use problem::suggestion;
 pub use problem::{Problem, Problems};
-pub use secret::{Secret, secret};
+pub use secret::{Secret, secret, secret_from_hex, secret_to_hex, token};
 
 use shards::registrar::{UnsupportedPath, WhenFull};
 use std::fmt;
@@ -45,7 +46,7 @@ pub struct Config {
     pub location: Location,
     /// `[limits]`: how large a message may be.
     pub limits: MessageLimits,
-    /// `[admin]`: where metrics are served; `None` for nowhere.
+    /// `[admin]`: where metrics and control are served; `None` for nowhere.
     pub admin: Option<Admin>,
 }
 
@@ -162,11 +163,13 @@ pub struct MessageLimits {
     pub completed_bytes: u64,
 }
 
-/// Where metrics and health are served over HTTP.
+/// Where metrics, health and control are served over HTTP.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Admin {
-    /// The address; the port is never 0.
+    /// The address; the port is never 0. It is on loopback where there is no token.
     pub listen: SocketAddr,
+    /// Where the token is kept that has to be shown to `/RPC`; `None`: whoever is on this machine may call.
+    pub token_file: Option<PathBuf>,
     /// Whether the start fails where the address can't be had. True for a file that asks for it; without a file the
     /// admin address is a courtesy that a second instance does without.
     pub required: bool,
@@ -176,8 +179,8 @@ impl Config {
     /// What `seawall run` without a file serves: 127.0.0.1:5060 over UDP, any domain, no authentication.
     #[must_use]
     pub fn builtin(machine: &Machine) -> Self {
-        let admin =
-            Admin { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8060)), required: false };
+        let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 8060));
+        let admin = Admin { listen, token_file: None, required: false };
         Config { source: Source::Builtin, admin: Some(admin), ..Config::defaults(machine) }
     }
 

@@ -87,7 +87,7 @@ impl<'a> Collector<'a> {
 }
 
 /// ` (did you mean ...?)` where one of the candidates is near enough to be a slip of the hand, else nothing.
-pub(super) fn suggestion(written: &str, candidates: &[&str]) -> String {
+pub(crate) fn suggestion(written: &str, candidates: &[&str]) -> String {
     let distance = |candidate: &str| {
         strsim::damerau_levenshtein(&written.to_lowercase(), &candidate.to_lowercase())
     };

@@ -1,12 +1,12 @@
-//! The node's secret: 32 bytes from which all keys come, kept in a file of their own or as long as the process lives. It
-//! never shows them.
+//! Secrets: 32 bytes, kept in a file of their own or as long as the process lives. All keys of the node come from one, and
+//! another is the token of the admin API.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
-/// The secret of a node.
+/// A secret.
 pub type Secret = [u8; 32];
 
 /// The secret in `file`, which is made (mode 0600) where there is none; without a file a fresh one.
@@ -23,6 +23,14 @@ pub fn secret(file: Option<&Path>) -> io::Result<Secret> {
     }
 }
 
+/// The secret in a file that has to be there: the token of somebody's admin API.
+///
+/// # Errors
+/// Where the file can't be read, holds something else, or may be read by others. The message names it.
+pub fn token(file: &Path) -> io::Result<Secret> {
+    read(file).map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", file.display())))
+}
+
 fn read(file: &Path) -> io::Result<Secret> {
     let opened = File::open(file)?;
     let mode = opened.metadata()?.permissions().mode() & 0o777;
@@ -32,7 +40,7 @@ fn read(file: &Path) -> io::Result<Secret> {
     }
     let mut text = String::new();
     (&opened).take(1024).read_to_string(&mut text)?;
-    from_hex(text.trim()).ok_or_else(|| {
+    secret_from_hex(text.trim()).ok_or_else(|| {
         io::Error::new(
             ErrorKind::InvalidData,
             "expected 64 hexadecimal digits: remove the file to have it made anew",
@@ -47,7 +55,7 @@ fn make(file: &Path) -> io::Result<Secret> {
     let made =
         OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished).and_then(
             |mut opened| {
-                opened.write_all(format!("{}\n", to_hex(&secret)).as_bytes())?;
+                opened.write_all(format!("{}\n", secret_to_hex(&secret)).as_bytes())?;
                 opened.sync_all()?;
                 std::fs::hard_link(&unfinished, file)
             },
@@ -68,11 +76,15 @@ fn fresh() -> io::Result<Secret> {
     Ok(secret)
 }
 
-fn to_hex(secret: &Secret) -> String {
+/// A secret in hexadecimal digits, as it stands in a file.
+#[must_use]
+pub fn secret_to_hex(secret: &Secret) -> String {
     secret.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn from_hex(text: &str) -> Option<Secret> {
+/// Reads a secret from 64 hexadecimal digits; `None` where it is something else.
+#[must_use]
+pub fn secret_from_hex(text: &str) -> Option<Secret> {
     let mut secret = Secret::default();
     if text.len() != 2 * secret.len() || !text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
         return None;

@@ -65,7 +65,7 @@ fn document(mut root: Section<'_, '_>, file: &Path, machine: &Machine) -> Config
         auth: auth(auth_section),
         location: location(&mut location_section, &defaults.location),
         limits: limits(root.table("limits"), &defaults.limits),
-        admin: admin(root.table("admin")),
+        admin: admin(root.table("admin"), file),
     };
     let strings_bytes =
         u64::from(bindings_per_core(&config)) * u64::from(config.location.binding_bytes);
@@ -392,11 +392,27 @@ fn limits(mut section: Section<'_, '_>, default: &MessageLimits) -> MessageLimit
     }
 }
 
-fn admin(mut section: Section<'_, '_>) -> Option<Admin> {
+fn admin(mut section: Section<'_, '_>, file: &Path) -> Option<Admin> {
     let listen = socket_addr(&mut section, "listen");
+    let token_file = path(&mut section, "token_file", file);
     if section.is_present() {
         section.require("listen", "where to serve metrics, as in listen = \"127.0.0.1:8060\"");
     }
+    if let Some(listen) = &listen
+        && token_file.is_none()
+        && !listen.value.ip().is_loopback()
+    {
+        let (address, port) = (listen.value, listen.value.port());
+        let message = format!(
+            "others reach {address} and could change bindings there, expected admin.token_file beside it, as in \
+             token_file = \"admin.token\", or a loopback address; did you mean `127.0.0.1:{port}`?"
+        );
+        section.problem(listen, message);
+    }
     section.finish();
-    listen.map(|listen| Admin { listen: listen.value, required: true })
+    listen.map(|listen| Admin {
+        listen: listen.value,
+        token_file: token_file.map(|field| field.value),
+        required: true,
+    })
 }

@@ -64,7 +64,8 @@ fn every_key_arrives_where_it_belongs() {
         contacts = 20
         completed_bytes = 1_048_576
         [admin]
-        listen = "127.0.0.1:9000"
+        listen = "192.0.2.1:9000"
+        token_file = "/etc/seawall/admin.token"
         "#,
     )
     .unwrap();
@@ -108,7 +109,11 @@ fn every_key_arrives_where_it_belongs() {
                 contacts: 20,
                 completed_bytes: 1 << 20,
             },
-            admin: Some(Admin { listen: "127.0.0.1:9000".parse().unwrap(), required: true }),
+            admin: Some(Admin {
+                listen: "192.0.2.1:9000".parse().unwrap(),
+                token_file: Some("/etc/seawall/admin.token".into()),
+                required: true,
+            }),
         }
     );
 }
@@ -200,6 +205,29 @@ fn times_out_of_order_are_told_once() {
         told("[registrar]\nmin_expires = 100\nmax_expires = 20\n"),
         "seawall.toml:2: registrar.min_expires: 100 is more than registrar.max_expires = 20, expected no more than that"
     );
+}
+
+#[test]
+fn an_admin_address_that_others_reach_needs_a_token() {
+    for (address, loopback) in [
+        ("192.0.2.1:9000", "127.0.0.1:9000"),
+        ("0.0.0.0:8060", "127.0.0.1:8060"),
+        ("[::]:8060", "127.0.0.1:8060"),
+        ("[2001:db8::1]:8060", "127.0.0.1:8060"),
+    ] {
+        assert_eq!(
+            told(&format!("[admin]\nlisten = \"{address}\"\n")),
+            format!(
+                "seawall.toml:2: admin.listen: others reach {address} and could change bindings there, expected \
+                 admin.token_file beside it, as in token_file = \"admin.token\", or a loopback address; did you mean \
+                 `{loopback}`?"
+            )
+        );
+        parse(&format!("[admin]\nlisten = \"{address}\"\ntoken_file = \"t\"\n")).unwrap();
+    }
+    for address in ["127.0.0.1:9000", "127.9.9.9:9000", "[::1]:9000"] {
+        parse(&format!("[admin]\nlisten = \"{address}\"\n")).unwrap();
+    }
 }
 
 #[test]

@@ -1,57 +1,101 @@
-//! The admin API: health and metrics over HTTP, on one thread with its own tokio runtime. It reads what the cores
-//! publish and never asks them for anything.
+//! The admin API: health, metrics and JSON-RPC over HTTP, on one thread with its own tokio runtime. Health and metrics are
+//! what the cores publish; only a call asks a core for anything.
 
+use super::cores::Cores;
 use super::exposition::{CONTENT_TYPE, NodeSnapshot, render};
-use super::http;
+use super::guard::{self, Token};
+use super::http::{self, Patience};
+use super::rpc::{self, Answered, Directory, Dump};
 use super::snapshot::Observed;
+use crate::sys::cpu::let_others_go_first;
 use axum::Router;
-use axum::body::Bytes;
-use axum::extract::State;
-use axum::http::{StatusCode, header};
-use axum::response::IntoResponse;
-use axum::routing::get;
+use axum::body::{Body, Bytes, to_bytes};
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use futures_util::stream::try_unfold;
+use shards::shard::Errand;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
+use tokio::time::timeout;
+use tracing::error;
 
 /// A core whose loop has not turned for this long is stuck. An idle one turns once a second.
 const STUCK_AFTER: Duration = Duration::from_secs(5);
 /// Cores publish once a second, so a text stays true that long, however many ask for it.
 const METRICS_LIFETIME: Duration = Duration::from_secs(1);
 
-/// The thread that serves `/healthz` and `/metrics`; stopped when dropped.
+/// How long a client may take to send what it calls.
+const BODY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Bytes of it.
+const BODY_BYTES_MAX: usize = 1 << 20;
+
+/// The thread of the control plane, which serves `/healthz`, `/metrics` and `/RPC`; stopped when dropped.
 #[derive(Debug)]
 pub struct Admin {
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
+/// What the control plane is made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// The name of the node.
+    pub name: String,
+    /// What the cores publish.
+    pub observed: Arc<dyn Observed>,
+    /// The cores, to be asked.
+    pub cores: Cores<Errand>,
+    /// Where addresses-of-record live.
+    pub directory: Directory,
+    /// What callers have to show, if anything.
+    pub token: Option<Arc<Token>>,
+}
+
 impl Admin {
-    /// Serves what `node`, called `name`, shows of itself. The listener is bound by the caller, so that a port in use is
-    /// known before the cores start.
+    /// Serves a node. The listener is bound by the caller, so that a port in use is known before the cores start; without one
+    /// nothing is served, and errands are delivered all the same.
     ///
     /// # Errors
     /// Where the system refuses a thread or an event queue.
-    pub fn start(listener: TcpListener, name: String, node: Arc<dyn Observed>) -> io::Result<Self> {
-        listener.set_nonblocking(true)?;
+    pub fn start(listener: Option<TcpListener>, parts: Parts) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let listener = {
-            let _context = runtime.enter();
-            tokio::net::TcpListener::from_std(listener)?
-        };
+        let listener = listener
+            .map(|listener| {
+                listener.set_nonblocking(true)?;
+                let _context = runtime.enter();
+                tokio::net::TcpListener::from_std(listener)
+            })
+            .transpose()?;
         let (stop, stopped) = oneshot::channel();
+        let Parts { name, observed, cores, directory, token } = parts;
         let routes = routes(Arc::new(View {
-            name,
-            node,
+            name: name.clone(),
+            node: Arc::clone(&observed),
             started: Instant::now(),
             metrics: Mutex::new(None),
+            rpc: Arc::new(rpc::Node::new(name, observed, cores.clone(), directory)),
+            token,
         }));
         let thread = thread::Builder::new().name("control".to_owned()).spawn(move || {
+            // A core that shares its CPU with this thread comes first. Where that is not granted, it does so as others do.
+            let _ = let_others_go_first();
             runtime.block_on(async move {
-                tokio::spawn(http::serve(listener, routes));
+                tokio::spawn(async {
+                    if let Err(error) = cores.deliver().await {
+                        error!(
+                            "the cores can't be listened to, so nothing is asked of them: {error}"
+                        );
+                    }
+                });
+                if let Some(listener) = listener {
+                    tokio::spawn(http::serve(listener, routes));
+                }
                 // Either way it is the end: told to stop, or forgotten.
                 let _ = stopped.await;
             });
@@ -84,10 +128,16 @@ struct View {
     node: Arc<dyn Observed>,
     started: Instant,
     metrics: Mutex<Option<(Instant, Bytes)>>,
+    rpc: Arc<rpc::Node>,
+    token: Option<Arc<Token>>,
 }
 
 fn routes(view: Arc<View>) -> Router {
-    Router::new().route("/healthz", get(healthz)).route("/metrics", get(metrics)).with_state(view)
+    Router::new()
+        .route("/healthz", get(healthz))
+        .route("/metrics", get(metrics))
+        .route("/RPC", post(call))
+        .with_state(view)
 }
 
 async fn healthz(State(view): State<Arc<View>>) -> impl IntoResponse {
@@ -116,6 +166,42 @@ async fn metrics(State(view): State<Arc<View>>) -> impl IntoResponse {
     ([(header::CONTENT_TYPE, CONTENT_TYPE)], view.metrics(Instant::now()))
 }
 
+async fn call(State(view): State<Arc<View>>, request: Request) -> Response {
+    let (head, body) = request.into_parts();
+    if let Err((status, reason)) = guard::check(&head.headers, view.token.as_deref()) {
+        let mut response = (status, reason).into_response();
+        if status == StatusCode::UNAUTHORIZED {
+            let scheme = HeaderValue::from_static("Bearer");
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, scheme);
+        }
+        return response;
+    }
+    let body = match timeout(BODY_TIMEOUT, to_bytes(body, BODY_BYTES_MAX)).await {
+        Ok(Ok(body)) => body,
+        Ok(Err(_)) => {
+            return (StatusCode::PAYLOAD_TOO_LARGE, "too long, or cut off\n").into_response();
+        }
+        Err(_) => return (StatusCode::REQUEST_TIMEOUT, "too slow\n").into_response(),
+    };
+    let body = match view.rpc.answer(&body).await {
+        Answered::Nothing => return StatusCode::NO_CONTENT.into_response(),
+        Answered::Text(text) => Body::from(text),
+        Answered::Dump(dump) => stream(*dump, head.extensions.get().cloned()),
+    };
+    ([(header::CONTENT_TYPE, "application/json")], body).into_response()
+}
+
+/// A body that is made as it is read. Each piece that is asked for shows that the reader still reads.
+fn stream(dump: Dump, patience: Option<Arc<Patience>>) -> Body {
+    Body::from_stream(try_unfold((dump, patience), |(mut dump, patience)| async move {
+        if let Some(patience) = &patience {
+            patience.extend();
+        }
+        let piece = dump.next().await.map_err(|unanswered| unanswered.to_string())?;
+        Ok::<_, String>(piece.map(|piece| (piece, (dump, patience))))
+    }))
+}
+
 impl View {
     fn metrics(&self, now: Instant) -> Bytes {
         let mut kept = self.metrics.lock().unwrap_or_else(PoisonError::into_inner);
@@ -138,13 +224,15 @@ impl View {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{Config, Limits, Machine};
     use crate::control::CoreSnapshot;
+    use crate::mesh;
     use std::io::{Read, Write};
     use std::net::TcpStream;
     use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
     /// A node of two cores that does what the test says.
-    #[derive(Default)]
+    #[derive(Debug, Default)]
     struct Fake {
         draining: AtomicBool,
         heartbeat_age_ms: [AtomicU64; 2],
@@ -173,8 +261,23 @@ mod tests {
         let node = Arc::new(Fake::default());
         let listener = Admin::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = listener.local_addr().unwrap();
-        let admin = Admin::start(listener, "test".to_owned(), Arc::clone(&node) as _).unwrap();
+        let admin = Admin::start(Some(listener), parts(&node)).unwrap();
         (admin, address, node)
+    }
+
+    /// The node with two cores that answer nothing.
+    fn parts(node: &Arc<Fake>) -> Parts {
+        let (_, switchboard) = mesh::mesh(2, 1, 0, 1).unwrap();
+        let machine = Machine { cpus: vec![0, 1], hostname: "test".to_owned() };
+        let config = Config::builtin(&machine);
+        let settings = config.shard_settings(&Limits::derive(&config), &[7; 32]);
+        Parts {
+            name: "test".to_owned(),
+            observed: Arc::clone(node) as _,
+            cores: Cores::new(switchboard, 1),
+            directory: Directory::new(&settings[0]),
+            token: None,
+        }
     }
 
     /// Status line and body of one request.
@@ -209,7 +312,7 @@ mod tests {
     fn other_paths_and_methods_are_refused() {
         let (_admin, address, _node) = start();
         assert_eq!(ask(address, "GET /").0, "HTTP/1.1 404 Not Found");
-        assert_eq!(ask(address, "GET /RPC").0, "HTTP/1.1 404 Not Found");
+        assert_eq!(ask(address, "GET /RPC").0, "HTTP/1.1 405 Method Not Allowed");
         assert_eq!(ask(address, "DELETE /metrics").0, "HTTP/1.1 405 Method Not Allowed");
     }
 

@@ -2,10 +2,11 @@
 
 use crate::worker;
 use shards::shard::{Gauges, Metrics};
+use std::fmt::Debug;
 use std::time::Duration;
 
 /// A node as the control plane sees it. Reading must neither wait for a core nor make one wait.
-pub trait Observed: Send + Sync + 'static {
+pub trait Observed: Debug + Send + Sync + 'static {
     /// The last copy that each core published, in the order of their ids.
     fn snapshots(&self) -> Vec<CoreSnapshot>;
 

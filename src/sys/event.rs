@@ -3,6 +3,7 @@
 use super::check;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use tokio::io::unix::AsyncFd;
 
 /// A bell. It stays rung until it is silenced. Like the sockets those of the cores block, so that `io_uring` can wait for
 /// them; reading is only done once they are known to have been rung.
@@ -40,6 +41,18 @@ impl Event {
     /// What `fcntl(2)` says: no descriptors left.
     pub fn share(&self) -> io::Result<Event> {
         Ok(Event { fd: self.fd.try_clone()? })
+    }
+
+    /// A bell that tasks of the calling runtime can wait for. It has to be one that does not block.
+    ///
+    /// # Errors
+    /// What `epoll_ctl(2)` says.
+    ///
+    /// # Panics
+    /// Outside of a runtime.
+    pub fn awaited(self) -> io::Result<AsyncFd<Event>> {
+        // SAFETY: as_raw_fd gives the descriptor that the bell owns, always the same one, open for as long as the bell lives.
+        Ok(unsafe { AsyncFd::register(self) }?)
     }
 
     /// Rings. Never blocks: that would take 2^64 - 2 rings that nobody heard.

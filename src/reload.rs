@@ -1,0 +1,64 @@
+//! SIGHUP: reads again what can change while the node serves. What can't be read stays as it was; nothing is half-changed.
+
+use crate::config::{Config, Machine, Problems, Source};
+use crate::control::Token;
+use std::path::Path;
+use std::sync::Arc;
+use tracing::{info, warn};
+
+/// What the node runs on, to be compared with and replaced.
+#[derive(Debug)]
+pub struct Reload<'c> {
+    /// The configuration it was started with.
+    pub running: &'c Config,
+    /// The token of the admin address.
+    pub token: Option<Arc<Token>>,
+}
+
+impl Reload<'_> {
+    /// Reloads, and logs what came of it.
+    pub fn run(&self) {
+        match self.read() {
+            Ok(lines) => lines.iter().for_each(|line| info!("SIGHUP: {line}")),
+            Err(line) => warn!("SIGHUP: {line}; everything stays as it was"),
+        }
+    }
+
+    /// Each step first reads what is new, and only then puts it in the place of the old.
+    fn read(&self) -> Result<Vec<String>, String> {
+        let mut lines = Vec::new();
+        if let Source::File(file) = &self.running.source {
+            // A file that would not start is not the moment to change anything.
+            let written = read_again(file)?;
+            if written != *self.running {
+                lines.push(format!("{} has changed, which takes a restart", file.display()));
+            }
+        }
+        match &self.token {
+            Some(token) => {
+                let changed =
+                    token.reload().map_err(|error| format!("the admin token: {error}"))?;
+                let what = if changed { "has changed" } else { "is as it was" };
+                lines.push(format!("the admin token {what}"));
+            }
+            None => {
+                lines
+                    .push("there is no admin.token_file, which is all that is reloaded".to_owned());
+            }
+        }
+        Ok(lines)
+    }
+}
+
+fn read_again(file: &Path) -> Result<Config, String> {
+    Config::load(file, &Machine::this()).map_err(|Problems { list, .. }| {
+        let first = list.first().map_or_else(String::new, |problem| {
+            let line = problem.line.map_or_else(String::new, |line| format!(":{line}"));
+            format!("{}{line}: {}: {}", file.display(), problem.key, problem.message)
+        });
+        match list.len() {
+            1 => first,
+            count => format!("{first} (and {} more, see seawall check)", count - 1),
+        }
+    })
+}
