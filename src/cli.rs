@@ -3,12 +3,13 @@
 use crate::config::{
     Auth, Config, Io, Limits, LocalDomains, Machine, Problems, Source, cpu_ranges, mebibytes,
 };
+use crate::ctl::Ctl;
 use clap::{Args, Parser, Subcommand};
 use std::path::{Path, PathBuf};
 
 /// Exit code for a configuration, or a command line, that is wrong.
 pub const EXIT_CONFIGURATION: u8 = 2;
-/// Exit code for a machine that does not give what the configuration asks for.
+/// Exit code for a machine that does not give what the configuration asks for, or a node that does not answer.
 pub const EXIT_ENVIRONMENT: u8 = 1;
 
 /// A SIP registrar and proxy that stands up to registration storms.
@@ -31,6 +32,8 @@ pub enum Command {
         /// The configuration, in TOML.
         file: PathBuf,
     },
+    /// Asks a running node, as in `ctl ul.lookup alice@sip.test`: a table on a terminal, JSON otherwise.
+    Ctl(Ctl),
 }
 
 /// What `run` may be told.
@@ -131,7 +134,7 @@ mod tests {
         let all = std::iter::once("seawall").chain(arguments.iter().copied());
         match Cli::try_parse_from(all).unwrap().command() {
             Command::Run(run) => Some(run.config),
-            Command::Check { .. } => None,
+            Command::Check { .. } | Command::Ctl(_) => None,
         }
     }
 

@@ -3,6 +3,7 @@
 use clap::Parser;
 use seawall::cli::{Cli, Command, EXIT_CONFIGURATION, EXIT_ENVIRONMENT, check, configuration};
 use seawall::config::Machine;
+use seawall::ctl::{self, Failed};
 use seawall::serve::{Delivery, serve};
 use std::io::Write;
 use std::process::ExitCode;
@@ -26,6 +27,11 @@ fn main() -> ExitCode {
                 .write_all(text.as_bytes())
                 .map_or(ExitCode::SUCCESS, |()| ExitCode::SUCCESS),
             Err(problems) => fail(EXIT_CONFIGURATION, &problems),
+        },
+        Command::Ctl(ctl) => match ctl::run(&ctl, &machine) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(failed @ Failed::Usage(_)) => fail(EXIT_CONFIGURATION, &failed),
+            Err(failed @ Failed::Asking(_)) => fail(EXIT_ENVIRONMENT, &failed),
         },
     }
 }
