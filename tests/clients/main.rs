@@ -2,6 +2,7 @@
 //! `cargo test -p tests --test clients epoll`.
 #![allow(clippy::unwrap_used, reason = "a test that can't go on stops where it stands")]
 
+mod control;
 mod hostile;
 mod life;
 mod sipp;
@@ -22,6 +23,7 @@ fn main() -> ExitCode {
         trials.extend(hostile::trials(label, &setup));
     }
     trials.extend(life::trials());
+    trials.extend(control::trials());
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 

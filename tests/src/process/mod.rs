@@ -115,6 +115,25 @@ impl Seawall {
         http_get(self.admin, path).map_err(|e| format!("GET {path}: {e}"))
     }
 
+    /// Its admin address.
+    #[must_use]
+    pub fn admin(&self) -> SocketAddr {
+        self.admin
+    }
+
+    /// Status and body of an HTTP POST of JSON to its admin address, with further header lines, each with its CRLF.
+    ///
+    /// # Errors
+    /// Where no complete response comes in time.
+    pub fn post(&self, path: &str, headers: &str, body: &str) -> Result<(u16, String), String> {
+        let request = format!(
+            "POST {path} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n{headers}\r\n{body}",
+            self.admin,
+            body.len()
+        );
+        http(self.admin, &request).map_err(|e| format!("POST {path}: {e}"))
+    }
+
     /// Its counters, once `settled` holds for them; they are published about once a second.
     ///
     /// # Errors
@@ -335,16 +354,40 @@ pub fn cpus() -> Vec<usize> {
 }
 
 fn http_get(addr: SocketAddr, path: &str) -> std::io::Result<(u16, String)> {
-    let limit = Duration::from_secs(3);
+    http(addr, &format!("GET {path} HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n\r\n"))
+}
+
+/// Status and body of the answer to a request, sent as it stands.
+///
+/// # Errors
+/// Where no complete response comes in time.
+pub fn http(addr: SocketAddr, request: &str) -> std::io::Result<(u16, String)> {
+    let limit = Duration::from_secs(15);
     let mut stream = TcpStream::connect_timeout(&addr, limit)?;
     stream.set_read_timeout(Some(limit))?;
     stream.set_write_timeout(Some(limit))?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n\r\n")?;
+    stream.write_all(request.as_bytes())?;
     let mut response = String::new();
     stream.read_to_string(&mut response)?;
     let incomplete = || std::io::Error::other("no complete response");
     let (head, body) = response.split_once("\r\n\r\n").ok_or_else(incomplete)?;
     let status =
         head.split(' ').nth(1).and_then(|code| code.parse().ok()).ok_or_else(incomplete)?;
-    Ok((status, body.to_owned()))
+    let is_chunked = head.to_ascii_lowercase().contains("\r\ntransfer-encoding: chunked");
+    let body = if is_chunked { chunks(body).ok_or_else(incomplete)? } else { body.to_owned() };
+    Ok((status, body))
+}
+
+/// RFC 9112 7.1: what stands in the chunks; nothing where the last one is missing.
+fn chunks(mut rest: &str) -> Option<String> {
+    let mut body = String::new();
+    loop {
+        let (size, behind) = rest.split_once("\r\n")?;
+        let size = usize::from_str_radix(size, 16).ok()?;
+        if size == 0 {
+            return Some(body);
+        }
+        body.push_str(behind.get(..size)?);
+        rest = behind.get(size..)?.strip_prefix("\r\n")?;
+    }
 }
