@@ -27,15 +27,17 @@ pub struct Setup {
     pub cores: usize,
     /// Whether every datagram arrives at a core that is not its home.
     pub wrong_core: bool,
+    /// The domain it serves.
+    pub domain: &'static str,
     /// Further lines of the configuration.
     pub more: String,
 }
 
 impl Setup {
-    /// One worker, whatever readiness the probe chooses.
+    /// One worker for `sip.test`, whatever readiness the probe chooses.
     #[must_use]
     pub fn simple() -> Self {
-        Setup { io: "auto", cores: 1, wrong_core: false, more: String::new() }
+        Setup { io: "auto", cores: 1, wrong_core: false, domain: "sip.test", more: String::new() }
     }
 }
 
@@ -199,7 +201,7 @@ impl Drop for Seawall {
 pub fn configuration(setup: &Setup, port: u16) -> String {
     let cpus = cpus();
     let cpus = &cpus[..setup.cores.min(cpus.len())];
-    let Setup { io, more, .. } = setup;
+    let Setup { io, domain, more, .. } = setup;
     format!(
         r#"[node]
 name = "test"
@@ -210,7 +212,7 @@ udp = "127.0.0.1:{port}"
 [[listen]]
 udp = "[::1]:{port}"
 [domains]
-local = ["sip.test"]
+local = ["{domain}"]
 [location]
 max_bindings = 20000
 [admin]
