@@ -88,8 +88,10 @@ fn status_line(bytes: &[u8], end: usize) -> (Start, Result<(), Malformed>) {
     let code = bytes.get(8..end.clamp(8, 11)).unwrap_or_default();
     let status = super::number::decimal(code).unwrap_or(0);
     let delimited = end == 11 || bytes.get(11) == Some(&b' ');
+    // RFC 3261 7.2: no CR or LF but at its end, so a fold that would hide a header line in it is none.
+    let is_one_line = !bytes.get(..end).unwrap_or_default().contains(&b'\r');
     match u16::try_from(status) {
-        Ok(status @ 100..=699) if code.len() == 3 && delimited => {
+        Ok(status @ 100..=699) if code.len() == 3 && delimited && is_one_line => {
             let reason = Span::new(end.min(12), end);
             (Start::Response { status, reason }, Ok(()))
         }

@@ -161,6 +161,9 @@ fn status_lines() {
         "SIP/3.0 200 OK",
         "SIP/",
         "SIP/2.0 200OK",
+        // RFC 3261 7.2: a first line is never folded, or who knows no folds reads another header.
+        "SIP/2.0 200 OK\r\n Via: SIP/2.0/UDP other",
+        "SIP/2.0 200 \r\n\tx",
     ] {
         let text = alloc::format!("{line}{rest}");
         let mut index = Index::new(64);
