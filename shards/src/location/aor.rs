@@ -3,15 +3,17 @@
 
 use super::Domains;
 use crate::io::LocalAddr;
-use crate::wire::Uri;
+use crate::wire::{Host, Uri};
 use alloc::boxed::Box;
+use core::fmt::{self, Write as _};
 use core::net::SocketAddr;
 use siphasher::sip128::SipHasher13;
 
 /// An address-of-record in its canonical form, `user@host` or `host`, and its keyed hash. It is a buffer to be reused.
 ///
-/// Scheme, password, parameters and headers are dropped (sip and sips share), the user is %-decoded, the host in lower
-/// case, a port of ours dropped, and an alias replaced by its domain. Behind the last `@` stands the host.
+/// Scheme, password, parameters and headers are dropped (sip and sips share), the user is %-decoded, a name in lower case, an
+/// IPv6 reference in its shortest form, a port of ours dropped, and an alias replaced by its domain. Behind the last `@` stands the
+/// host.
 #[derive(Debug)]
 pub struct Aor {
     bytes: Box<[u8; Aor::BYTES_MAX]>,
@@ -74,9 +76,9 @@ impl Here<'_> {
     /// Shows the name under which a URI's host is kept to `see`.
     fn with_domain(&self, uri: &Uri<'_>, see: impl FnOnce(Option<&[u8]>) -> bool) -> bool {
         // RFC 1035 2.3.4: a name has at most 255 octets.
-        let mut lower = [0; 256];
-        let Some(length) = uri.host.write_lower(&mut lower) else { return false };
-        see(self.domains.canonical(&lower[..length]))
+        let mut name = [0; 256];
+        let Some(length) = write_host(&uri.host, &mut name) else { return false };
+        see(self.domains.canonical(&name[..length]))
     }
 
     fn is_own_port(&self, port: Option<u16>) -> bool {
@@ -137,10 +139,10 @@ impl Aor {
     fn put_host(&mut self, start: usize, uri: &Uri<'_>, here: &Here<'_>) -> Result<usize, NotOurs> {
         let own_port = here.is_own_port(uri.port);
         let mut end = start;
-        // Names are kept in lower case, which is how nearly everybody writes them.
+        // Names are kept in the form that nearly everybody writes.
         let mut name = here.domains.canonical(uri.host.raw());
         if name.is_none() {
-            end += uri.host.write_lower(&mut self.bytes[start..]).ok_or(NotOurs::TooLong)?;
+            end += write_host(&uri.host, &mut self.bytes[start..]).ok_or(NotOurs::TooLong)?;
             name = here.domains.canonical(&self.bytes[start..end]);
         }
         match name {
@@ -164,6 +166,32 @@ impl Aor {
             None => return Err(NotOurs::Domain),
         }
         Ok(end)
+    }
+}
+
+/// Writes a host as it is kept: a name in lower case, an IPv6 reference in its shortest form (RFC 5952). `None` where the buffer is
+/// too small.
+fn write_host(host: &Host<'_>, buffer: &mut [u8]) -> Option<usize> {
+    if host.raw().first() != Some(&b'[') {
+        return host.write_lower(buffer);
+    }
+    let mut text = Text { buffer, used: 0 };
+    write!(text, "[{}]", host.ip()?).ok()?;
+    Some(text.used)
+}
+
+/// Text in a buffer that it may fill.
+struct Text<'b> {
+    buffer: &'b mut [u8],
+    used: usize,
+}
+
+impl fmt::Write for Text<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let end = self.used + text.len();
+        self.buffer.get_mut(self.used..end).ok_or(fmt::Error)?.copy_from_slice(text.as_bytes());
+        self.used = end;
+        Ok(())
     }
 }
 
@@ -241,6 +269,18 @@ mod tests {
         );
         assert_eq!(canonical(&domains, "sip:alice@192.0.2.1").as_deref(), Ok("alice@192.0.2.1"));
         assert_eq!(canonical(&domains, "sip:alice@192.0.2.2"), Err(NotOurs::Domain));
+    }
+
+    // RFC 3261 19.1.4: hosts compare as addresses where they are addresses.
+    #[test]
+    fn an_ipv6_address_is_one_however_it_is_written() {
+        let domains = Domains::new(["[2001:db8::1]"]);
+        for uri in ["sip:a@[2001:db8::1]", "sip:a@[2001:DB8:0::1]", "sip:a@[2001:db8:0:0:0:0:0:1]"]
+        {
+            assert_eq!(canonical(&domains, uri).as_deref(), Ok("a@[2001:db8::1]"), "{uri}");
+            let any = canonical(&Domains::any(), uri);
+            assert_eq!(any.as_deref(), Ok("a@[2001:db8::1]"), "{uri}");
+        }
     }
 
     #[test]
