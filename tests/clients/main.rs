@@ -2,8 +2,10 @@
 //! `cargo test -p tests --test clients epoll`.
 #![allow(clippy::unwrap_used, reason = "a test that can't go on stops where it stands")]
 
+mod baresip;
 mod control;
 mod hostile;
+mod kamailio;
 mod life;
 mod sipp;
 mod sipsak;
@@ -22,6 +24,8 @@ fn main() -> ExitCode {
         trials.extend(sipsak::trials(label, &setup));
         trials.extend(hostile::trials(label, &setup));
     }
+    trials.extend(baresip::trials());
+    trials.extend(kamailio::trials());
     trials.extend(life::trials());
     trials.extend(control::trials());
     libtest_mimic::run(&arguments, trials).exit_code()

@@ -1,4 +1,7 @@
-//! sipsak as the phone: it registers and asks what the server can do. It speaks IPv4 only.
+//! sipsak as the phone: it registers and asks what the server can do.
+//!
+//! It speaks IPv4 only: release 0.9.8 takes the colons of `sip:[::1]` for a port, and asks for A records of a name only. Over IPv6
+//! sipp, baresip and Kamailio are the phones.
 
 use crate::trial;
 use libtest_mimic::Trial;

@@ -1,9 +1,11 @@
 //! Starts the real executable on loopback, asks what it says of itself, and ends it. It owns the process, its folder and
 //! its ports; nothing it does waits without a bound, and nothing it started outlives it.
 
+mod background;
 mod executable;
 mod metrics;
 
+pub use background::Background;
 pub use executable::{built, target_folder};
 pub use metrics::Metrics;
 
