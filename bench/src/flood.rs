@@ -10,12 +10,15 @@ use crate::pace::Pace;
 use crate::population::{Order, Population, Walk};
 use crate::run::nanoseconds;
 use crate::sockets::Port;
-use crate::sys::{BATCH, ReceiveBatch};
+use crate::sys::{self, BATCH, ReceiveBatch};
 use crate::template::{Request, Template};
 use crate::watch::{self, Processes};
 
 /// Datagrams that leave at most before answers are read again.
 const ROUND_MAX: u64 = 512;
+
+/// Between two rounds of a flood that sleeps.
+const PAUSE: Duration = Duration::from_micros(100);
 
 /// Time at the start that is not measured.
 const WARM_UP: Duration = Duration::from_millis(300);
@@ -29,12 +32,15 @@ pub enum Payload {
     KeepAlive,
     /// As many bytes as a REGISTER has, which begin like no message.
     Junk,
+    /// A REGISTER that is like the others but for a Max-Forwards that is no number: it gets a 400.
+    Malformed,
 }
 
 impl Payload {
     pub(crate) fn template(self, domain: &str, run: u32) -> Template {
         match self {
             Payload::Register => Template::register(domain, run),
+            Payload::Malformed => Template::malformed_register(domain, run),
             Payload::KeepAlive => Template::constant(b"\r\n\r\n"),
             Payload::Junk => Template::constant(&b"no message of any protocol; ".repeat(18)),
         }
@@ -50,6 +56,8 @@ pub struct Flood {
     pub rate: u32,
     /// Measured time.
     pub time: Duration,
+    /// Whether the generator sleeps a little after each round, for others that need its CPU.
+    pub sleeps: bool,
     /// The server's process.
     pub server_pid: u32,
 }
@@ -117,6 +125,9 @@ impl<'a> Flooding<'a> {
         server_port: u16,
     ) -> io::Result<Flooded> {
         let server = Processes::under(self.flood.server_pid)?;
+        if self.flood.sleeps {
+            sys::wake_punctually()?;
+        }
         self.send_until(WARM_UP, ports, receive)?;
         let before = self.read(&server, server_port)?;
         self.send_until(WARM_UP + self.flood.time, ports, receive)?;
@@ -155,6 +166,9 @@ impl<'a> Flooding<'a> {
             }
             for port in ports.iter_mut() {
                 port.flush()?;
+            }
+            if self.flood.sleeps {
+                std::thread::sleep(PAUSE);
             }
         }
     }

@@ -79,6 +79,16 @@ impl Template {
         t
     }
 
+    /// The same with a Max-Forwards that is no number.
+    pub(crate) fn malformed_register(domain: &str, run: u32) -> Template {
+        const SOUND: &[u8] = b"Max-Forwards: 70";
+        let mut t = Template::register(domain, run);
+        let at = t.text.windows(SOUND.len()).position(|bytes| bytes == SOUND);
+        let at = at.expect("a REGISTER has a Max-Forwards");
+        t.text[at + SOUND.len() - 1] = b'x';
+        t
+    }
+
     /// A phone's OPTIONS to the server itself.
     pub(crate) fn options(domain: &str, run: u32) -> Template {
         let mut t = Template::request("OPTIONS", domain, run);

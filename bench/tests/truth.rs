@@ -351,6 +351,7 @@ fn a_flood_counts_what_comes_back() {
         payload,
         rate: 2000,
         time: Duration::from_millis(300),
+        sleeps: false,
         server_pid: std::process::id(),
     };
     let server = Server::start(|_| Act::Answer);

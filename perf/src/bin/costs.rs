@@ -149,7 +149,8 @@ fn measure_drops(
     let answered_ns = generator.run(&plan)?.server_cpu_us_per_request.ok_or("no CPU time")? * 1e3;
     let mut flood = |payload| {
         let rate = arguments.flood;
-        generator.flood(&Flood { payload, rate, time, server_pid: process.pid() })
+        let server_pid = process.pid();
+        generator.flood(&Flood { payload, rate, time, sleeps: false, server_pid })
     };
     let storm = flood(Payload::Register)?;
     if storm.server_drops == 0 {
