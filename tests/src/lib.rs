@@ -2,4 +2,5 @@
 #![allow(clippy::unwrap_used, reason = "a test that can't go on stops where it stands")]
 
 pub mod flow;
+pub mod fuzz;
 pub mod process;

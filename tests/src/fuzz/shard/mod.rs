@@ -31,7 +31,8 @@ pub fn shard(bytes: &[u8]) {
             0 => world.pass(Duration::from_millis(bytes.below(1 << 16) as u64)),
             1 => world.pass(Duration::from_secs(bytes.below(8000) as u64)),
             2 => {
-                world.wall = UnixTime(world.wall.0.wrapping_add_signed(CLOCK_STEPS[bytes.below(4)]))
+                let step = CLOCK_STEPS[bytes.below(4)];
+                world.wall = UnixTime(world.wall.0.wrapping_add_signed(step));
             }
             3 => world.expire(bytes.byte().into()),
             4 => world.send(bytes.slice().to_vec(), &mut bytes),

@@ -139,7 +139,7 @@ impl Script {
                 text.push_str(if bytes.flag() { "m:" } else { "Contact: " });
                 text.push_str(contact);
                 if bytes.flag() {
-                    text.push_str(",");
+                    text.push(',');
                     text.push_str(bytes.one_of(CONTACTS));
                 }
                 text.push_str("\r\n");
