@@ -11,6 +11,7 @@
 mod address;
 mod common;
 mod contact;
+mod credentials;
 mod cursor;
 mod date;
 mod essentials;
@@ -32,6 +33,7 @@ mod via;
 
 pub use address::Address;
 pub use contact::{Contact, ContactAddress, Contacts};
+pub use credentials::{Credentials, unescape};
 pub use date::sip_date;
 pub use header::HeaderId;
 pub use index::Index;
