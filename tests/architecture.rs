@@ -16,10 +16,15 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("transaction", &["io", "store", "wire"]),
     ("location", &["io", "store", "wire"]),
     ("uas", &["io", "store", "wire", "transaction", "location"]),
+    // RFC 3261 22.2: a challenge is the refusal of a UAS, and made for an address-of-record.
+    ("auth", &["io", "wire", "location", "uas"]),
     // RFC 3261 10.3: a registrar is a UAS; it answers and refuses as one.
     ("registrar", &["io", "store", "wire", "transaction", "location", "uas"]),
     ("proxy", &["io", "store", "wire", "transaction", "location", "uas"]),
-    ("shard", &["io", "store", "wire", "transaction", "location", "registrar", "proxy", "uas"]),
+    (
+        "shard",
+        &["io", "store", "wire", "transaction", "location", "auth", "registrar", "proxy", "uas"],
+    ),
 ];
 
 /// The crates of the workspace and those of them each may name.

@@ -1,6 +1,7 @@
 //! From a configuration to bytes: how much each core may hold, derived in sums that are printed. It reserves nothing.
 
-use super::Config;
+use super::{Auth, Config};
+use shards::auth::Authenticator;
 use shards::store::{Arena, Table, Wheel};
 use std::fmt;
 
@@ -36,6 +37,8 @@ pub struct Limits {
     pub cores: u16,
     /// What a shard may hold.
     pub shard: shards::shard::Limits,
+    /// Nonces that a core remembers the uses of; 0 without authentication.
+    pub nonces: usize,
     /// Datagrams read from a socket with one system call.
     pub batch: usize,
     /// Datagrams in the ring between two cores, one for each direction.
@@ -76,7 +79,8 @@ impl Limits {
 
         let count = bindings as usize;
         let index_bytes = Table::bytes(bindings) + Wheel::bytes(bindings);
-        let rows = vec![
+        let nonces = nonces_per_core(config);
+        let mut rows = vec![
             Row {
                 what: "bindings",
                 bytes: count * (AOR_BYTES + BINDING_BYTES) + index_bytes,
@@ -118,7 +122,16 @@ impl Limits {
                 ),
             },
         ];
+        if nonces > 0 {
+            let row = Row {
+                what: "uses of nonces",
+                bytes: Authenticator::nonces_bytes(nonces),
+                sum: format!("{} x 2 places x 17, auth.nonces", thousands(nonces)),
+            };
+            rows.insert(3, row);
+        }
         Limits {
+            nonces,
             cores: u16::try_from(cores).expect("CPU numbers fit, so does their count"),
             shard: shards::shard::Limits {
                 message_bytes,
@@ -161,6 +174,14 @@ pub(super) fn bindings_per_core(config: &Config) -> u32 {
     u32::try_from(share).expect("no more than max_bindings, which fits")
 }
 
+/// A core's share of the nonces whose uses are remembered. A core that gets more forgets some, and asks again.
+fn nonces_per_core(config: &Config) -> usize {
+    match &config.auth {
+        Auth::None => 0,
+        Auth::Digest(digest) => (digest.nonces as usize).div_ceil(config.node.cpus.len()),
+    }
+}
+
 impl fmt::Display for Limits {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let cores = usize::from(self.cores);
@@ -182,7 +203,7 @@ pub fn mebibytes(bytes: usize) -> String {
     format!("{}.{} MiB", thousands(tenths / 10), tenths % 10)
 }
 
-fn thousands(number: usize) -> String {
+pub(crate) fn thousands(number: usize) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (index, digit) in digits.chars().enumerate() {

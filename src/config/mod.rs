@@ -22,6 +22,7 @@ pub(crate) use problem::suggestion;
 pub use problem::{Problem, Problems};
 pub use secret::{Secret, secret, secret_from_hex, secret_to_hex, token};
 
+use shards::auth::Algorithm;
 use shards::registrar::{UnsupportedPath, WhenFull};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -136,6 +137,23 @@ pub struct Registrar {
 pub enum Auth {
     /// Everybody, as whoever they say they are.
     None,
+    /// Whoever shows by digest that he is a subscriber, RFC 3261 22.
+    Digest(Digest),
+}
+
+/// Digest authentication of whoever registers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Digest {
+    /// The realm, without quotes, backslashes and controls; by default the only local domain.
+    pub realm: String,
+    /// What is offered, strongest first; MD5 alone by default. Never empty, and no algorithm twice.
+    pub algorithms: Vec<Algorithm>,
+    /// The file of the subscribers.
+    pub subscribers: PathBuf,
+    /// How long a nonce may be used, in seconds; 3600 by default.
+    pub nonce_lifetime_secs: u32,
+    /// How many nonces the node remembers the uses of; as many as there may be bindings by default.
+    pub nonces: u32,
 }
 
 /// How many bindings are kept. They are kept in memory only.

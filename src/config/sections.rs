@@ -4,15 +4,20 @@ use super::limits::{ARENA_BYTES_MAX, bindings_per_core};
 use super::problem::{Collector, Problems, suggestion};
 use super::reader::{Field, Section};
 use super::{
-    Admin, Auth, Config, Domain, Domains, HostPort, Io, Listener, LocalDomains, Location, Machine,
+    Admin, Auth, Config, Digest, Domain, Domains, HostPort, Io, Listener, LocalDomains, Location, Machine,
     MessageLimits, Node, Registrar, Source, cpu_ranges,
 };
+use shards::auth::Algorithm;
 use shards::registrar::{UnsupportedPath, WhenFull};
 use std::cell::RefCell;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use toml::de::DeTable;
 
+/// What a realm may be: it stands between quotes in every challenge.
+const REALM_EXPECTED: &str = "a realm of 1 to 128 bytes without `\"`, `\\` and controls";
+/// As long as most phones wait until they refresh, and longer than they wait where many are behind NAT.
+const NONCE_LIFETIME_SECS: u32 = 3600;
 /// The least message a limit may allow: a REGISTER with a few proxies' Via and Path headers always fits.
 const MESSAGE_BYTES_MIN: u32 = 2048;
 /// The largest payload of UDP over IPv4.
@@ -56,14 +61,16 @@ fn document(mut root: Section<'_, '_>, file: &Path, machine: &Machine) -> Config
     }
     let (domains_section, registrar_section) = (root.table("domains"), root.table("registrar"));
     let (auth_section, mut location_section) = (root.table("auth"), root.table("location"));
+    let domains = domains(domains_section);
+    let location = location(&mut location_section, &defaults.location);
     let config = Config {
         source: Source::File(file.to_owned()),
         node: node(node_section, file, machine, defaults.node),
         listeners: listeners(listen).unwrap_or(defaults.listeners),
-        domains: domains(domains_section),
         registrar: registrar(registrar_section, &defaults.registrar),
-        auth: auth(auth_section),
-        location: location(&mut location_section, &defaults.location),
+        auth: auth(auth_section, file, &domains.local, &location),
+        domains,
+        location,
         limits: limits(root.table("limits"), &defaults.limits),
         admin: admin(root.table("admin"), file),
     };
@@ -348,20 +355,80 @@ fn registrar(mut section: Section<'_, '_>, default: &Registrar) -> Registrar {
     }
 }
 
-fn auth(mut section: Section<'_, '_>) -> Auth {
+fn auth(
+    mut section: Section<'_, '_>,
+    file: &Path,
+    local: &LocalDomains,
+    location: &Location,
+) -> Auth {
     let mode = section.word("mode", &[("digest", true), ("none", false)]);
-    if let Some(field) = mode
-        && field.value
-    {
-        section.problem(&field, "digest is not served by this version yet, expected `none`");
+    let realm = section.string("realm", REALM_EXPECTED).filter(|field| {
+        let valid = (1..=128).contains(&field.value.len())
+            && field.value.chars().all(|one| !one.is_control() && one != '"' && one != '\\');
+        if !valid {
+            section.problem(field, format!("expected {REALM_EXPECTED}"));
+        }
+        valid
+    });
+    let algorithms = algorithms(&mut section);
+    let subscribers = path(&mut section, "subscribers", file);
+    let lifetime = section.number("nonce_lifetime", 30..=86_400u32, "seconds");
+    let nonces = section.number("nonces", 1000..=1_000_000_000u32, "nonces");
+    let is_digest = match &mode {
+        Some(field) => field.value,
+        None => {
+            // Whoever names subscribers means them, and must not serve everybody for a line that he forgot.
+            if let Some(field) = &subscribers {
+                let message = "is written, but no mode, expected mode = \"digest\" or \"none\"";
+                section.problem(field, message);
+            }
+            false
+        }
+    };
+    if !is_digest {
+        section.finish();
+        return Auth::None;
     }
-    // Read so that a file written for digest says only what is in its way.
-    section.string("realm", "a realm");
-    let algorithms = [("MD5", ()), ("SHA-256", ()), ("SHA-512-256", ())];
-    section.words("algorithms", &algorithms);
-    section.string("subscribers", "the path of a CSV file");
+    section.require("subscribers", "a CSV file as in subscribers = \"subscribers.csv\"");
+    let only_domain = match local {
+        LocalDomains::Named(domains) if domains.len() == 1 => {
+            domains.first().map(|domain| domain.as_str().to_owned())
+        }
+        LocalDomains::Any | LocalDomains::Named(_) => {
+            section.require("realm", "a realm, as there is not one local domain that could name it");
+            None
+        }
+    };
     section.finish();
-    Auth::None
+    Auth::Digest(Digest {
+        realm: realm.map(|field| field.value.to_owned()).or(only_domain).unwrap_or_default(),
+        algorithms: algorithms.unwrap_or_else(|| vec![Algorithm::Md5]),
+        subscribers: subscribers.map(|field| field.value).unwrap_or_default(),
+        nonce_lifetime_secs: lifetime.map_or(NONCE_LIFETIME_SECS, |field| field.value),
+        nonces: nonces.map_or(location.max_bindings.max(1000), |field| field.value),
+    })
+}
+
+/// The algorithms in the order in which they are offered, RFC 8760 2.3.
+fn algorithms(section: &mut Section<'_, '_>) -> Option<Vec<Algorithm>> {
+    let names = Algorithm::ALL.map(|algorithm| (algorithm.name(), algorithm));
+    let listed = section.words("algorithms", &names)?;
+    if section.is_empty_list("algorithms") {
+        section.problem_of("algorithms", "is empty, expected at least one algorithm");
+    }
+    let mut algorithms: Vec<Algorithm> = Vec::new();
+    for field in &listed {
+        let name = field.value.name();
+        if algorithms.contains(&field.value) {
+            section
+                .problem(field, format!("`{name}` is named twice, expected each algorithm once"));
+        } else if algorithms.contains(&Algorithm::Md5) {
+            section
+                .problem(field, format!("`{name}` stands behind `MD5`, expected strongest first"));
+        }
+        algorithms.push(field.value);
+    }
+    (!algorithms.is_empty()).then_some(algorithms)
 }
 
 fn location(section: &mut Section<'_, '_>, default: &Location) -> Location {

@@ -74,6 +74,8 @@ labelled! {
         RegisterRemove = "reg-remove",
         /// A REGISTER that asked for the bindings and changed nothing.
         RegisterQuery = "reg-query",
+        /// A REGISTER that was challenged.
+        RegisterChallenged = "reg-401",
         /// OPTIONS answered by this server.
         Options = "options",
         /// A request that was refused.

@@ -10,7 +10,7 @@ pub use operator::{Added, Unmet};
 pub use policy::{Policy, UnsupportedPath, WhenFull};
 
 use crate::io::{Class, Datagram, Instant, Outbox};
-use crate::location::{Aor, AorId, Here, Location, NotOurs};
+use crate::location::{Aor, AorId, Binding, Here, Location, NotOurs};
 use crate::uas::{self, Refusal};
 use crate::wire::{HeaderId, Message, Uri};
 use alloc::vec::Vec;
@@ -83,18 +83,17 @@ impl Registrar {
         Registrar { policy, contacts_max, path: scratch(), params: scratch() }
     }
 
-    /// Does what a REGISTER asks for, or nothing at all.
+    /// Whether this registrar is asked for what it does, RFC 3261 10.3 steps 1, 2 and 5, before it is looked who asks: the
+    /// address-of-record that it is asked about.
     ///
     /// # Errors
-    /// Why it is refused; nothing has changed then.
-    pub fn register(
-        &mut self,
-        now: Instant,
+    /// Why it is refused.
+    pub fn accept<'a>(
+        &self,
         request: &Register<'_>,
-        aor: Result<&Aor, NotOurs>,
+        aor: Result<&'a Aor, NotOurs>,
         here: &Here<'_>,
-        location: &mut Location,
-    ) -> Result<Registered, Refusal> {
+    ) -> Result<&'a Aor, Refusal> {
         let Register { message, uri, .. } = *request;
         // The answer repeats lines of the request and lists all bindings. What might not fit changes nothing.
         const OTHER_BYTES: usize = 1024;
@@ -115,11 +114,43 @@ impl Registrar {
             NotOurs::Scheme => Refusal::BadRequest("Unsupported URI Scheme In To"),
             NotOurs::TooLong => Refusal::BadRequest("Address-of-Record Too Long"),
         })?;
-        if !here.serves(uri, aor) {
-            return Err(Refusal::NotFound);
-        }
-        self.path(message)?;
+        if here.serves(uri, aor) { Ok(aor) } else { Err(Refusal::NotFound) }
+    }
+
+    /// Does what a REGISTER that was [accepted](Self::accept) asks for, or nothing at all.
+    ///
+    /// # Errors
+    /// Why it is refused; nothing has changed then.
+    pub fn register(
+        &mut self,
+        now: Instant,
+        request: &Register<'_>,
+        aor: &Aor,
+        location: &mut Location,
+    ) -> Result<Registered, Refusal> {
+        self.path(request.message)?;
         self.change(now, request, aor, location)
+    }
+
+    /// What a REGISTER did that has made a binding as it is and comes again from where it came from; `None` for any other. It
+    /// changes nothing, whatever the copy says.
+    #[must_use]
+    pub fn repetition(
+        &mut self,
+        now: Instant,
+        request: &Register<'_>,
+        aor: &Aor,
+        location: &Location,
+    ) -> Option<Registered> {
+        let Register { message, datagram, branch, .. } = *request;
+        let id = location.find(aor);
+        let is_repeated = location.bindings(id, now).any(|(_, Binding { record, terms })| {
+            record.call_id == message.call_id()
+                && (terms.cseq, terms.branch) == (message.cseq().number, branch)
+                && record.from == datagram.from
+        });
+        self.path.clear();
+        is_repeated.then(|| Registered::nothing(Class::Duplicate, id))
     }
 
     /// Collects the Path, RFC 3327 5.3.

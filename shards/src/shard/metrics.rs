@@ -1,5 +1,6 @@
 //! What a shard counts. Plain integers of one core: the worker publishes a copy, nobody else writes.
 
+use crate::auth::Cause;
 use crate::io::{Class, Outcome, Reason, Verdict};
 
 /// The counters of one shard, since its start.
@@ -15,6 +16,9 @@ pub struct Metrics {
     pub dropped: [u64; Reason::COUNT],
     /// Final responses sent, by status code from 100.
     responses: [u64; STATUSES],
+    /// Requests that did not show whose they are, by [`Cause::index`]: they were challenged unless they were too short for
+    /// that, or the repetition of one that did.
+    pub challenged: [u64; Cause::ALL.len()],
     /// Bindings made, by a REGISTER or an operator.
     pub bindings_created: u64,
     /// Bindings given a new expiry.
@@ -40,6 +44,7 @@ impl Default for Metrics {
             absorbed: 0,
             dropped: [0; Reason::COUNT],
             responses: [0; STATUSES],
+            challenged: [0; Cause::ALL.len()],
             bindings_created: 0,
             bindings_refreshed: 0,
             bindings_removed: 0,

@@ -9,6 +9,7 @@ pub use errand::{Command, Done, Errand};
 pub use metrics::{Gauges, Metrics};
 pub use settings::{Homes, Keys, Limits, Settings};
 
+use crate::auth::{self, Asker, Authenticator, Cause, Denied, Subscribers};
 use crate::io::{Class, Datagram, Input, Instant, Outbox, Outcome, Reason, UnixTime, Verdict};
 use crate::location::{Aor, Here, HomeHash, Location, NotOurs};
 use crate::registrar::{Register, Registered, Registrar};
@@ -18,6 +19,7 @@ use crate::transaction::{Completed, Fingerprint, Identity, ToTag};
 use crate::uas::{self, Caller, Refusal, SUPPORTED};
 use crate::wire::{self, Index, Malformed, Message, Method, StartLine};
 use ahead::{Ahead, Reading, Sight};
+use alloc::sync::Arc;
 
 /// One core's share of the node.
 #[derive(Debug)]
@@ -26,6 +28,7 @@ pub struct Shard {
     ahead: Ahead,
     prefetch: Prefetch,
     completed: Completed,
+    authenticator: Option<Authenticator>,
     registrar: Registrar,
     location: Location,
     date: Date,
@@ -58,6 +61,14 @@ impl Shard {
             ahead: Ahead::new(limits.header_lines),
             prefetch: Prefetch::NONE,
             completed: Completed::new(limits.completed_bytes),
+            authenticator: settings.realm.clone().map(|realm| {
+                Authenticator::new(
+                    Asker::Registrar,
+                    settings.core,
+                    realm,
+                    settings.keys.auth.clone(),
+                )
+            }),
             registrar: Registrar::new(
                 settings.policy.clone(),
                 limits.contacts,
@@ -112,6 +123,15 @@ impl Shard {
         self.location.deadline()
     }
 
+    /// Puts other subscribers in the place of those before, and gives back what is not needed any more: freeing it takes longer
+    /// than a core should be away. Without a realm that is what was given.
+    pub fn replace_subscribers(&mut self, subscribers: Arc<Subscribers>) -> Arc<Subscribers> {
+        match &mut self.authenticator {
+            Some(authenticator) => authenticator.replace_subscribers(subscribers),
+            None => subscribers,
+        }
+    }
+
     /// What was counted.
     #[must_use]
     pub fn metrics(&self) -> &Metrics {
@@ -140,6 +160,7 @@ impl Shard {
     pub fn check(&self) {
         self.location.check();
         self.completed.check();
+        self.authenticator.iter().for_each(Authenticator::check);
         assert!(self.metrics.reconciles(), "an input without a verdict, or with two");
     }
 
@@ -190,6 +211,7 @@ impl Shard {
                 let rooms = Rooms {
                     key: &settings.keys.transaction,
                     completed: &mut self.completed,
+                    authenticator: self.authenticator.as_mut(),
                     registrar: &mut self.registrar,
                     location: &mut self.location,
                     date: &mut self.date,
@@ -253,6 +275,7 @@ fn response(index: &mut Index, bytes: &[u8]) -> Outcome {
 struct Rooms<'s> {
     key: &'s [u8; 16],
     completed: &'s mut Completed,
+    authenticator: Option<&'s mut Authenticator>,
     registrar: &'s mut Registrar,
     location: &'s mut Location,
     date: &'s mut Date,
@@ -265,7 +288,7 @@ impl Rooms<'_> {
         reason = "each is another part of the way: time, request, caller, place, outbox"
     )]
     fn register(
-        self,
+        mut self,
         now: Instant,
         wall: UnixTime,
         mut request: Register<'_>,
@@ -287,11 +310,18 @@ impl Rooms<'_> {
             return Outcome { class: Class::Duplicate, verdict };
         }
         request.branch = fingerprint.low();
-        let registered = match self.registrar.register(now, &request, aor, here, self.location) {
+        let registered = match self.registrar.accept(&request, aor, here) {
+            Ok(aor) => self.authorised(now, wall, &request, caller, aor, out),
+            Err(refusal) => Err(Denied::Refused(refusal)),
+        };
+        let registered = match registered {
             Ok(registered) => registered,
-            Err(refusal) => {
+            Err(Denied::Refused(refusal)) => {
                 self.metrics.location_full += u64::from(refusal == Refusal::LocationFull);
                 return refused(uas::refuse(caller, Some(request.message), refusal, out));
+            }
+            Err(Denied::Challenged(verdict)) => {
+                return Outcome { class: Class::RegisterChallenged, verdict };
             }
         };
         self.metrics.count_bindings(&registered);
@@ -312,6 +342,48 @@ impl Rooms<'_> {
         };
         self.completed.insert(now, fingerprint, &answer);
         Outcome { class, verdict: caller.send(reply, Verdict::Replied) }
+    }
+}
+
+impl Rooms<'_> {
+    /// Does what a REGISTER asks for if it comes from whom it may come, RFC 3261 10.3 steps 3 and 4.
+    #[inline]
+    fn authorised(
+        &mut self,
+        now: Instant,
+        wall: UnixTime,
+        request: &Register<'_>,
+        caller: &Caller<'_>,
+        aor: &Aor,
+        out: &mut Outbox,
+    ) -> Result<Registered, Denied<Verdict>> {
+        if let Some(authenticator) = self.authenticator.as_deref_mut() {
+            let asked = auth::Request {
+                message: request.message,
+                method: request.message.cseq().method.name(),
+                uri: request.uri,
+                aor,
+                salt: request.branch,
+            };
+            match authenticator.authenticate(now, wall, &asked) {
+                Ok(()) => {}
+                Err(Denied::Refused(refusal)) => return Err(Denied::Refused(refusal)),
+                Err(Denied::Challenged(challenge)) => {
+                    self.metrics.challenged[challenge.cause.index()] += 1;
+                    if challenge.cause == Cause::Replayed
+                        && let Some(done) =
+                            self.registrar.repetition(now, request, aor, self.location)
+                    {
+                        // Its transaction was forgotten under load; the answer is what it bound.
+                        return Ok(done);
+                    }
+                    return Err(Denied::Challenged(
+                        authenticator.challenge(caller, &challenge, out),
+                    ));
+                }
+            }
+        }
+        self.registrar.register(now, request, aor, self.location).map_err(Denied::Refused)
     }
 }
 
@@ -415,6 +487,7 @@ mod tests {
             domains: Arc::new(Domains::new(["sip.test"])),
             listeners: Arc::new(["127.0.0.1:5060".parse().unwrap()]),
             policy: Policy::default(),
+            realm: None,
             limits: Limits {
                 message_bytes: 65_507,
                 header_lines: 64,

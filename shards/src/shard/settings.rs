@@ -1,5 +1,6 @@
 //! What a shard is told at its start: its place among the cores, its keys, its policy and its limits.
 
+use crate::auth::{self, Realm};
 use crate::io::CoreId;
 use crate::location::Domains;
 use crate::registrar::Policy;
@@ -23,6 +24,8 @@ pub struct Settings {
     pub listeners: Arc<[SocketAddr]>,
     /// The registrar's policy.
     pub policy: Policy,
+    /// The realm in which whoever registers has to be known; `None` where everybody is believed.
+    pub realm: Option<Realm>,
     /// What this shard may hold.
     pub limits: Limits,
 }
@@ -61,13 +64,23 @@ pub struct Keys {
     pub home: [u8; 16],
     /// Recognises transactions.
     pub transaction: [u8; 16],
+    /// Those of authentication.
+    pub auth: auth::Keys,
 }
 
 impl Keys {
     /// Derives the keys from the node's secret.
     #[must_use]
     pub fn derive(secret: &[u8; 32]) -> Self {
-        Keys { home: subkey(secret, b"home"), transaction: subkey(secret, b"transaction") }
+        Keys {
+            home: subkey(secret, b"home"),
+            transaction: subkey(secret, b"transaction"),
+            auth: auth::Keys {
+                nonce: subkey(secret, b"nonce"),
+                absent: subkey(secret, b"absent subscriber"),
+                names: subkey(secret, b"names of subscribers"),
+            },
+        }
     }
 }
 

@@ -85,47 +85,62 @@ pub fn refuse(
     refusal: Refusal,
     out: &mut Outbox,
 ) -> Verdict {
-    let status = refusal.status();
-    let Some(mut response) = caller.respond(out, status, refusal.reason()) else {
+    refuse_with(caller, refusal.status(), refusal.reason(), out, |response| {
+        match refusal {
+            // RFC 3261 8.2.1: a 405 says what is allowed; a 501 may.
+            Refusal::MethodNotAllowed | Refusal::NotImplemented => {
+                response.header("Allow", ALLOW.as_bytes());
+            }
+            // RFC 3261 8.2.2.3: a 420 lists what is not understood.
+            Refusal::BadExtension(header) => {
+                // On one line: it is no longer than the header that it answers.
+                let mut separator: &[u8] = b"Unsupported: ";
+                for tag in
+                    message.into_iter().flat_map(|message| message.option_tags(header)).flatten()
+                {
+                    if !is_understood(header, tag) {
+                        response.put(separator);
+                        response.put(tag);
+                        separator = b", ";
+                    }
+                }
+                response.put(b"\r\n");
+            }
+            Refusal::PathNotSupportedByUa => response.header("Unsupported", b"path"),
+            Refusal::IntervalTooBrief(min_expires_secs) => {
+                response.put(b"Min-Expires: ");
+                response.put_number(min_expires_secs);
+                response.put(b"\r\n");
+            }
+            Refusal::Malformed(_)
+            | Refusal::BadRequest(_)
+            | Refusal::Forbidden
+            | Refusal::TooManyContacts
+            | Refusal::NotFound
+            | Refusal::UnsupportedScheme
+            | Refusal::FirstHopLacksOutbound
+            | Refusal::NoTransaction
+            | Refusal::TooManyHops
+            | Refusal::OutOfOrder
+            | Refusal::MessageTooLarge
+            | Refusal::LocationFull => {}
+        }
+    })
+}
+
+/// Sends a refusal with headers of its own.
+#[must_use]
+pub fn refuse_with(
+    caller: &Caller<'_>,
+    status: u16,
+    reason: &str,
+    out: &mut Outbox,
+    headers: impl FnOnce(&mut Response<'_>),
+) -> Verdict {
+    let Some(mut response) = caller.respond(out, status, reason) else {
         return Verdict::Dropped(Reason::BadRequest);
     };
-    match refusal {
-        // RFC 3261 8.2.1: a 405 says what is allowed; a 501 may.
-        Refusal::MethodNotAllowed | Refusal::NotImplemented => {
-            response.header("Allow", ALLOW.as_bytes());
-        }
-        // RFC 3261 8.2.2.3: a 420 lists what is not understood.
-        Refusal::BadExtension(header) => {
-            // On one line: it is no longer than the header that it answers.
-            let mut separator: &[u8] = b"Unsupported: ";
-            for tag in message.into_iter().flat_map(|message| message.option_tags(header)).flatten()
-            {
-                if !is_understood(header, tag) {
-                    response.put(separator);
-                    response.put(tag);
-                    separator = b", ";
-                }
-            }
-            response.put(b"\r\n");
-        }
-        Refusal::PathNotSupportedByUa => response.header("Unsupported", b"path"),
-        Refusal::IntervalTooBrief(min_expires_secs) => {
-            response.put(b"Min-Expires: ");
-            response.put_number(min_expires_secs);
-            response.put(b"\r\n");
-        }
-        Refusal::Malformed(_)
-        | Refusal::BadRequest(_)
-        | Refusal::TooManyContacts
-        | Refusal::NotFound
-        | Refusal::UnsupportedScheme
-        | Refusal::FirstHopLacksOutbound
-        | Refusal::NoTransaction
-        | Refusal::TooManyHops
-        | Refusal::OutOfOrder
-        | Refusal::MessageTooLarge
-        | Refusal::LocationFull => {}
-    }
+    headers(&mut response);
     let reply = response.finish();
     // Nobody has been authenticated, so the source may be forged: it never gets more than twice what came from it.
     if reply.written().len() > 2 * caller.datagram.bytes.len() {

@@ -10,6 +10,8 @@ pub enum Refusal {
     Malformed(Malformed),
     /// A request that is well-formed but asks for something contradictory: 400 with this reason.
     BadRequest(&'static str),
+    /// 403, RFC 3261 10.3 step 4: whoever sent it may not act for this address-of-record.
+    Forbidden,
     /// 403, RFC 3261 21.4.4: the address-of-record has all the bindings it may have.
     TooManyContacts,
     /// 404, RFC 3261 21.4.5: a domain or user that is not here.
@@ -47,7 +49,7 @@ impl Refusal {
         match self {
             Refusal::Malformed(malformed) => malformed.status,
             Refusal::BadRequest(_) => 400,
-            Refusal::TooManyContacts => 403,
+            Refusal::Forbidden | Refusal::TooManyContacts => 403,
             Refusal::NotFound => 404,
             Refusal::MethodNotAllowed => 405,
             Refusal::UnsupportedScheme => 416,
@@ -69,6 +71,7 @@ impl Refusal {
         match self {
             Refusal::Malformed(malformed) => malformed.reason,
             Refusal::BadRequest(reason) => reason,
+            Refusal::Forbidden => "Forbidden",
             Refusal::TooManyContacts => "Too Many Contacts",
             Refusal::NotFound => "Not Found",
             Refusal::MethodNotAllowed => "Method Not Allowed",
