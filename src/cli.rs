@@ -1,9 +1,11 @@
 //! The command line: what may be asked for, and what is printed for it. The work itself is done elsewhere.
 
 use crate::config::{
-    Auth, Config, Io, Limits, LocalDomains, Machine, Problems, Source, cpu_ranges, mebibytes,
+    Auth, Config, Io, Limits, LocalDomains, Machine, Problem, Problems, Source, cpu_ranges,
+    mebibytes,
 };
 use crate::ctl::Ctl;
+use crate::subscribers;
 use clap::{Args, Parser, Subcommand};
 use std::path::{Path, PathBuf};
 
@@ -74,7 +76,16 @@ pub fn check(file: &Path, machine: &Machine) -> Result<String, Problems> {
         text.push_str(&line);
         text.push('\n');
     }
-    Ok(format!("{text}\n{limits}\n"))
+    // What they are hidden under does not matter here.
+    let loaded = subscribers::load(&config, [0; 16]).map_err(|message| Problems {
+        file: file.to_owned(),
+        list: vec![Problem { line: None, key: "auth.subscribers".to_owned(), message }],
+    })?;
+    let subscribers = loaded.map_or_else(String::new, |loaded| {
+        let lines = loaded.remarks().into_iter().chain([loaded.to_string()]);
+        lines.map(|line| format!("{line}\n")).collect()
+    });
+    Ok(format!("{text}\n{limits}\n{subscribers}"))
 }
 
 /// A configuration in a few lines, as they are logged at the start.
@@ -97,8 +108,12 @@ pub fn summary(config: &Config, limits: &Limits) -> Vec<String> {
         LocalDomains::Named(names) if names.len() > 3 => format!("{} of them", names.len()),
         local @ (LocalDomains::Any | LocalDomains::Named(_)) => local.to_string(),
     };
-    let auth = match config.auth {
-        Auth::None => "without authentication",
+    let auth = match &config.auth {
+        Auth::None => "without authentication".to_owned(),
+        Auth::Digest(digest) => {
+            let names: Vec<&str> = digest.algorithms.iter().map(|one| one.name()).collect();
+            format!("digest ({}) in the realm \"{}\"", names.join(", "), digest.realm)
+        }
     };
     lines.push(format!("domains: {domains}, {auth}"));
     let cpus = cpu_ranges(&config.node.cpus);

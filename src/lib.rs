@@ -12,5 +12,6 @@ pub mod readiness;
 pub mod reload;
 pub mod serve;
 pub mod steer;
+pub mod subscribers;
 pub mod sys;
 pub mod worker;

@@ -6,11 +6,13 @@ use crate::config::{Config, Limits, mebibytes, memory_bytes, secret};
 use crate::control::{Admin, CoreSnapshot, Cores, Directory, Observed, Parts, Token, log, notify};
 use crate::node::{self, ERRANDS, Plan, Rings, Running, Sockets};
 use crate::reload::Reload;
+use crate::subscribers;
 use crate::sys;
 use crate::sys::signal::{Signal, Signals};
 use crate::worker::{self, Board, Clock, Handler};
+use shards::auth::Subscribers;
 use shards::io::{CoreId, Datagram, Input, Instant, Outbox, Outcome, UnixTime};
-use shards::shard::{Errand, Gauges, Homes, Metrics, Settings, Shard};
+use shards::shard::{Errand, Gauges, Homes, Keys, Metrics, Settings, Shard};
 use shards::store::Prefetch;
 use std::io::ErrorKind;
 use std::net::TcpListener;
@@ -49,7 +51,11 @@ pub fn serve(config: &Config, delivery: Delivery) -> Result<(), String> {
     fits(limits.total_bytes(), memory_bytes())?;
     let listener = bind_admin(config)?;
     let token = token(config)?;
-    let settings = settings(config, &limits, delivery)?;
+    let secret = secret(config.node.secret_file.as_deref())
+        .map_err(|error| format!("the secret can't be had: {error}"))?;
+    let keys = Keys::derive(&secret);
+    let subscribers = subscribers(config, &keys)?;
+    let settings = settings(config, &limits, &keys, &subscribers, delivery);
     let directory = Directory::new(&settings[0]);
     let mut running = start(config, &limits, delivery, settings)?;
     for remark in &running.remarks {
@@ -131,16 +137,33 @@ fn token(config: &Config) -> Result<Option<Arc<Token>>, String> {
 }
 
 /// What each core is told, with the keys of this node.
-fn settings(config: &Config, limits: &Limits, delivery: Delivery) -> Result<Vec<Settings>, String> {
-    let secret = secret(config.node.secret_file.as_deref())
-        .map_err(|error| format!("the secret can't be had: {error}"))?;
-    let mut settings = config.shard_settings(limits, &secret);
+fn settings(
+    config: &Config,
+    limits: &Limits,
+    keys: &Keys,
+    subscribers: &Arc<Subscribers>,
+    delivery: Delivery,
+) -> Vec<Settings> {
+    let mut settings = config.shard_settings(limits, keys, subscribers);
     if delivery == Delivery::ToTheFirstCore {
         assert!(limits.cores > 1, "a core that is no home needs one that is");
         let homes = Homes { first: CoreId(1), count: limits.cores - 1 };
         settings.iter_mut().for_each(|core| core.homes = homes);
     }
-    Ok(settings)
+    settings
+}
+
+/// Reads the subscribers and tells what there is to tell; nobody without authentication. A reload calls it too, and keeps those
+/// before where it fails.
+fn subscribers(config: &Config, keys: &Keys) -> Result<Arc<Subscribers>, String> {
+    let Some(loaded) = subscribers::load(config, keys.auth.names)? else {
+        return Ok(Arc::new(Subscribers::nobody()));
+    };
+    for remark in loaded.remarks() {
+        warn!("{remark}");
+    }
+    info!("{loaded}, in {:.1} s", loaded.took.as_secs_f64());
+    Ok(loaded.subscribers)
 }
 
 fn start(

@@ -275,6 +275,15 @@ mod tests {
     #[test]
     fn the_table_adds_up() {
         insta::assert_snapshot!("limits_of_two_cores", Limits::derive(&config(2)).to_string());
+        let mut digest = config(2);
+        digest.auth = Auth::Digest(crate::config::Digest {
+            realm: "a.test".to_owned(),
+            algorithms: Vec::new(),
+            subscribers: "s.csv".into(),
+            nonce_lifetime_secs: 3600,
+            nonces: 1_000_000,
+        });
+        insta::assert_snapshot!("limits_with_digest", Limits::derive(&digest).to_string());
         let limits = Limits::derive(&config(64));
         assert_eq!(limits.total_bytes(), 64 * limits.bytes_per_core());
         assert!(limits.ring_bytes >= 2 * (limits.shard.message_bytes - 28));

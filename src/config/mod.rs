@@ -16,6 +16,7 @@ mod settings;
 mod tests;
 
 pub use domain::{Domain, HostPort};
+pub(crate) use limits::thousands;
 pub use limits::{Limits, mebibytes};
 pub use machine::{Machine, cpu_ranges, memory_bytes};
 pub(crate) use problem::suggestion;

@@ -4,8 +4,8 @@ use super::limits::{ARENA_BYTES_MAX, bindings_per_core};
 use super::problem::{Collector, Problems, suggestion};
 use super::reader::{Field, Section};
 use super::{
-    Admin, Auth, Config, Digest, Domain, Domains, HostPort, Io, Listener, LocalDomains, Location, Machine,
-    MessageLimits, Node, Registrar, Source, cpu_ranges,
+    Admin, Auth, Config, Digest, Domain, Domains, HostPort, Io, Listener, LocalDomains, Location,
+    Machine, MessageLimits, Node, Registrar, Source, cpu_ranges,
 };
 use shards::auth::Algorithm;
 use shards::registrar::{UnsupportedPath, WhenFull};
@@ -395,7 +395,8 @@ fn auth(
             domains.first().map(|domain| domain.as_str().to_owned())
         }
         LocalDomains::Any | LocalDomains::Named(_) => {
-            section.require("realm", "a realm, as there is not one local domain that could name it");
+            section
+                .require("realm", "a realm, as there is not one local domain that could name it");
             None
         }
     };

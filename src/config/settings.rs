@@ -1,6 +1,7 @@
 //! From a configuration to what each shard is told. It adds nothing of its own.
 
-use super::{Config, Limits, LocalDomains};
+use super::{Auth, Config, Limits, LocalDomains};
+use shards::auth::{Realm, Subscribers};
 use shards::io::CoreId;
 use shards::location::Domains;
 use shards::registrar::Policy;
@@ -9,13 +10,18 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 impl Config {
-    /// The settings of each core's shard, in the order of [`Node::cpus`](super::Node::cpus). The node's keys come from `secret`.
+    /// The settings of each core's shard, in the order of [`Node::cpus`](super::Node::cpus). With authentication, `subscribers` are
+    /// who there is.
     #[must_use]
-    pub fn shard_settings(&self, limits: &Limits, secret: &[u8; 32]) -> Vec<Settings> {
+    pub fn shard_settings(
+        &self,
+        limits: &Limits,
+        keys: &Keys,
+        subscribers: &Arc<Subscribers>,
+    ) -> Vec<Settings> {
         let domains = Arc::new(self.shard_domains());
         let listeners: Arc<[SocketAddr]> =
             self.listeners.iter().map(|listener| listener.udp).collect();
-        let keys = Keys::derive(secret);
         (0..limits.cores)
             .map(|core| Settings {
                 core: CoreId(core),
@@ -24,12 +30,27 @@ impl Config {
                 domains: Arc::clone(&domains),
                 listeners: Arc::clone(&listeners),
                 policy: self.policy(),
+                realm: self.realm(limits, subscribers),
                 limits: limits.shard.clone(),
             })
             .collect()
     }
 
-    fn shard_domains(&self) -> Domains {
+    fn realm(&self, limits: &Limits, subscribers: &Arc<Subscribers>) -> Option<Realm> {
+        match &self.auth {
+            Auth::None => None,
+            Auth::Digest(digest) => Some(Realm {
+                name: digest.realm.as_str().into(),
+                algorithms: digest.algorithms.clone(),
+                nonce_lifetime_secs: digest.nonce_lifetime_secs,
+                nonces: limits.nonces,
+                subscribers: Arc::clone(subscribers),
+            }),
+        }
+    }
+
+    /// The domains served, as a shard knows them.
+    pub(crate) fn shard_domains(&self) -> Domains {
         let local = match &self.domains.local {
             LocalDomains::Any => Domains::any(),
             LocalDomains::Named(names) => Domains::new(names.iter().map(super::Domain::as_str)),
@@ -65,7 +86,8 @@ mod tests {
         let text = "[[listen]]\nudp = \"[::1]:5062\"\n[domains]\nlocal = [\"a.test\"]\n[domains.aliases]\n\"b.test\" = \"a.test\"\n[registrar]\nmax_contacts = 3\n";
         let config = Config::parse(Path::new("seawall.toml"), text, &machine).unwrap();
         let limits = Limits::derive(&config);
-        let settings = config.shard_settings(&limits, &[7; 32]);
+        let nobody = Arc::new(Subscribers::nobody());
+        let settings = config.shard_settings(&limits, &Keys::derive(&[7; 32]), &nobody);
         assert_eq!(settings.len(), 2);
         for (core, settings) in (0..).zip(&settings) {
             assert_eq!(settings.core, CoreId(core));

@@ -117,6 +117,7 @@ impl Home {
             domains: Arc::new(Domains::new(["sip.example.net"])),
             listeners: Arc::new([SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 5060)]),
             policy: Policy::default(),
+            realm: None,
             limits: Limits {
                 message_bytes: 16 * 1024,
                 header_lines: 64,

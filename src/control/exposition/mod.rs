@@ -11,6 +11,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
+use shards::auth::Cause;
 use shards::io::{Class, Reason};
 use std::fmt;
 
@@ -149,6 +150,16 @@ impl Collector for NodeSnapshot {
             |core, add| {
                 for reason in Reason::ALL {
                     add(&[("reason", reason.label())], core.shard.dropped[reason.index()])?;
+                }
+                Ok(())
+            },
+        )?;
+        families.counter(
+            "unauthenticated",
+            "REGISTER requests that did not show whose they are, by cause",
+            |core, add| {
+                for cause in Cause::ALL {
+                    add(&[("cause", cause.label())], core.shard.challenged[cause.index()])?;
                 }
                 Ok(())
             },

@@ -21,6 +21,7 @@ pub(super) fn settings(flow: &Flow, homes: Homes) -> Result<Settings, String> {
             "[2001:db8::1]:5060".parse().unwrap(),
         ]),
         policy: Policy::default(),
+        realm: None,
         limits: Limits {
             message_bytes: 16 * 1024,
             header_lines: 64,
