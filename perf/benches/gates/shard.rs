@@ -1,6 +1,7 @@
 //! What a message costs from the datagram to the outbox: peek, parse and handle.
 
 use super::any_below;
+use perf::gate::digest::{Answering, CHALLENGED};
 use perf::gate::phones::{Home, Template};
 use perf::gate::{Gate, Rounds};
 use shards::io::{Class, Outcome, Reason, Verdict};
@@ -14,6 +15,15 @@ pub(crate) const GATES: &[Gate] = &[
         goal: None,
         run: retransmission,
     },
+    Gate { name: "REGISTER challenged (401)", bound: 6000, goal: None, run: challenged },
+    Gate {
+        name: "REGISTER refresh with digest, nonce reused",
+        bound: 10_000,
+        goal: None,
+        run: authenticated,
+    },
+    Gate { name: "REGISTER with a bad password", bound: 9000, goal: None, run: bad_password },
+    Gate { name: "REGISTER of an unknown user", bound: 9000, goal: None, run: unknown_user },
     Gate { name: "OPTIONS", bound: 4160, goal: None, run: options },
     Gate { name: "move to another core (peek only)", bound: 1960, goal: None, run: move_on },
     Gate { name: "drop of junk", bound: 180, goal: None, run: junk },
@@ -68,6 +78,52 @@ fn retransmission(size: u32, rounds: Rounds) {
         scene.home.hear(scene.message.bytes());
     }
     scene.run(rounds, replied(Class::Duplicate), |round| (any_below(1000, round), 2));
+}
+
+fn challenged(size: u32, rounds: Rounds) {
+    let home = Answering::new(size).home;
+    let scene = Scene::new(home, Template::register(|text| text));
+    scene.run(rounds, CHALLENGED, |round| (any_below(size, round), 2 + round));
+}
+
+fn authenticated(size: u32, rounds: Rounds) {
+    let refreshed = replied(Class::RegisterRefresh);
+    let answers = answers(Answering::new(size), "secret", rounds, |round| any_below(size, round));
+    // A nonce in three thousand had to make room, and its phone is challenged again.
+    let wrong = answers.iter().filter(|&&outcome| outcome != refreshed).count();
+    assert!(wrong <= answers.len() / 1000, "{wrong} of {} were no refresh", answers.len());
+}
+
+/// The subscribers are half of the phones, so that nothing but being known tells them from the others.
+fn bad_password(size: u32, rounds: Rounds) {
+    let mut answering = Answering::unregistered(size, size / 2);
+    (0..1000).for_each(|phone| answering.challenge(phone));
+    let answers = answers(answering, "wrong", rounds, |round| any_below(1000, round));
+    assert!(answers.iter().all(|&outcome| outcome == CHALLENGED));
+}
+
+fn unknown_user(size: u32, rounds: Rounds) {
+    let mut answering = Answering::unregistered(size, size / 2);
+    (0..1000).for_each(|phone| answering.challenge(size - 1 - phone));
+    let answers = answers(answering, "wrong", rounds, |round| size - 1 - any_below(1000, round));
+    assert!(answers.iter().all(|&outcome| outcome == CHALLENGED));
+}
+
+/// What comes of answers to challenges with nonces that were used before.
+fn answers(
+    answering: Answering,
+    password: &str,
+    rounds: Rounds,
+    phone: impl Fn(u32) -> u32,
+) -> Vec<Outcome> {
+    let mut state = (answering, Vec::with_capacity(rounds.total() as usize));
+    rounds.measure_after(
+        &mut state,
+        |(answering, _), round| answering.write(phone(round), 2 + round, password),
+        |(answering, outcomes)| outcomes.push(answering.hear()),
+    );
+    state.0.home.shard.check();
+    state.1
 }
 
 fn options(_: u32, rounds: Rounds) {

@@ -1,6 +1,7 @@
 //! Phones and a shard that they register at, without sockets: the inputs of the gates. A message is written over the last
 //! one in place, so that making it costs no memory.
 
+use shards::auth::Realm;
 use shards::io::{
     CoreId, Datagram, Input, Instant, ListenerId, LocalAddr, Outbox, Outcome, Peer, UnixTime,
 };
@@ -80,6 +81,20 @@ impl Template {
         write_digits(&mut self.bytes[self.cseq..self.cseq + 8], cseq);
     }
 
+    /// Where a text stands in the message.
+    #[must_use]
+    pub fn place(&self, what: &str) -> Option<usize> {
+        String::from_utf8_lossy(&self.bytes).find(what)
+    }
+
+    /// Writes over what stands at a place.
+    ///
+    /// # Panics
+    /// Where it does not end within the message.
+    pub fn overwrite(&mut self, place: usize, bytes: &[u8]) {
+        self.bytes[place..place + bytes.len()].copy_from_slice(bytes);
+    }
+
     /// The message.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
@@ -109,6 +124,12 @@ impl Home {
     /// A home for `bindings` bindings, alone or the first of `cores`.
     #[must_use]
     pub fn new(bindings: u32, cores: u16) -> Self {
+        Home::with_realm(bindings, cores, None)
+    }
+
+    /// The same, where whoever registers has to be known in a realm.
+    #[must_use]
+    pub fn with_realm(bindings: u32, cores: u16, realm: Option<Realm>) -> Self {
         let bindings = bindings as usize;
         let settings = Settings {
             core: CoreId(0),
@@ -117,7 +138,7 @@ impl Home {
             domains: Arc::new(Domains::new(["sip.example.net"])),
             listeners: Arc::new([SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 5060)]),
             policy: Policy::default(),
-            realm: None,
+            realm,
             limits: Limits {
                 message_bytes: 16 * 1024,
                 header_lines: 64,

@@ -6,6 +6,7 @@ use alloc::vec;
 use core::fmt;
 use md5::Md5;
 use sha2::{Digest, Sha256, Sha512_256};
+use subtle::{Choice, ConstantTimeEq};
 
 /// A hash algorithm of RFC 8760 2.1. Their `-sess` forms are told by the credentials.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +73,17 @@ impl Hex {
             *to = hex(u32::from_le_bytes(*from));
         }
         Hex { digits, length: 2 * hash.len() }
+    }
+
+    /// Whether a text is these digits, found out in a time that does not tell where it differs.
+    #[inline]
+    pub(super) fn is(&self, text: &[u8]) -> Choice {
+        let own = self.as_bytes();
+        let (words, others) = (own.as_chunks::<8>().0, text.as_chunks::<8>().0);
+        let differing = words.iter().zip(others).fold(0, |differing, (a, b)| {
+            differing | u64::from_le_bytes(*a) ^ u64::from_le_bytes(*b)
+        });
+        differing.ct_eq(&0) & Choice::from(u8::from(own.len() == text.len()))
     }
 
     #[inline]
@@ -337,6 +349,22 @@ mod tests {
         assert_eq!(Algorithm::named(b"SHA-512-256-sess"), Some((Algorithm::Sha512_256, true)));
         for other in [&b""[..], b"-sess", b"SHA-512", b"SHA-256-sess-sess", b"MD5 "] {
             assert_eq!(Algorithm::named(other), None);
+        }
+    }
+
+    #[test]
+    fn only_the_same_digits_are_the_same() {
+        for bytes in [16, 32] {
+            let hex = Hex::new(&vec![0x5a; bytes]);
+            let digits = hex.as_bytes().to_vec();
+            assert!(bool::from(hex.is(&digits)));
+            for place in 0..digits.len() {
+                let mut other = digits.clone();
+                other[place] ^= 0x20;
+                assert!(!bool::from(hex.is(&other)), "{place}");
+            }
+            assert!(!bool::from(hex.is(&digits[1..])) && !bool::from(hex.is(b"")));
+            assert!(!bool::from(hex.is(&[&digits[..], b"0"].concat())));
         }
     }
 

@@ -1,8 +1,8 @@
 //! Digest authentication, RFC 3261 22, RFC 7616 and RFC 8760: whether a request comes from whom it says, and the challenge if it
 //! does not show. It keeps which counts of which nonces were used, and no session; it never decides what a request does.
 //!
-//! Whoever is unknown is treated as whoever has another password: the same look-up, the same hashes over a password that nobody
-//! has, the same bytes back. Only the counters tell them apart.
+//! Whoever is unknown is treated as whoever has another password: the same look-up, the same hashes over what stands where he would
+//! be, the same bytes back. Only the counters tell them apart.
 
 mod challenge;
 mod digest;
@@ -26,7 +26,6 @@ use core::mem;
 use digest::{Hasher, Terms};
 use nonce::{Clock, Nonce};
 use replay::{Replays, Seen};
-use subtle::ConstantTimeEq;
 
 /// A realm, and what may be offered and answered in it.
 #[derive(Clone, Debug)]
@@ -48,8 +47,6 @@ pub struct Realm {
 pub struct Keys {
     /// Seals nonces.
     pub nonce: [u8; 16],
-    /// Makes up passwords of whom there is not.
-    pub absent: [u8; 16],
     /// Hides the names of subscribers.
     pub names: [u8; 16],
 }
@@ -196,10 +193,10 @@ impl Authenticator {
         let Some(name) = name(username, request.aor, &mut self.name) else {
             return Err(Cause::UnknownUser.into());
         };
-        let found = realm.subscribers.find(name, terms.algorithm, &self.keys.absent);
+        let found = realm.subscribers.find(name, terms.algorithm);
         let verifier = &found.verifier[..terms.algorithm.bytes()];
         let response = self.hasher.response(verifier, &terms);
-        let is_right = response.as_bytes().ct_eq(credentials.response);
+        let is_right = response.is(credentials.response);
         if !bool::from(found.is_known & is_right) {
             let cause = if found.is_known.into() { Cause::BadResponse } else { Cause::UnknownUser };
             return Err(cause.into());

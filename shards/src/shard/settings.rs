@@ -77,7 +77,6 @@ impl Keys {
             transaction: subkey(secret, b"transaction"),
             auth: auth::Keys {
                 nonce: subkey(secret, b"nonce"),
-                absent: subkey(secret, b"absent subscriber"),
                 names: subkey(secret, b"names of subscribers"),
             },
         }

@@ -1,6 +1,7 @@
 //! SIP messages as the tests see them: written from shorthand and read by a small reader of their own, which shares no
 //! line with the parser under test. It never judges a message.
 
+use super::digest::Challenges;
 use super::script::{Body, Line};
 use std::net::SocketAddr;
 
@@ -87,6 +88,8 @@ pub struct Memory {
     pub last: Option<Last>,
     /// The To of the last response it got.
     pub answered_to: Option<String>,
+    /// The challenges that it got.
+    pub challenges: Challenges,
 }
 
 /// What ACK and CANCEL repeat of the request they belong to.
@@ -102,14 +105,25 @@ impl Memory {
     /// Someone who has sent nothing yet.
     #[must_use]
     pub fn new(name: &str, addr: SocketAddr) -> Self {
-        Memory { name: name.to_owned(), addr, cseq: 0, branches: 0, last: None, answered_to: None }
+        Memory {
+            name: name.to_owned(),
+            addr,
+            cseq: 0,
+            branches: 0,
+            last: None,
+            answered_to: None,
+            challenges: Challenges::default(),
+        }
     }
 
     /// The bytes of a message written in shorthand.
     ///
+    /// # Errors
+    /// Where there is no challenge to answer.
+    ///
     /// # Panics
     /// Where `body` is not shorthand.
-    pub fn write(&mut self, body: &Body) -> Vec<u8> {
+    pub fn write(&mut self, body: &Body) -> Result<Vec<u8>, String> {
         let Body::Shorthand { start, lines, body } = body else {
             panic!("not shorthand: {body:?}")
         };
@@ -140,7 +154,13 @@ impl Memory {
         }
         let others =
             lines.iter().filter(|line| !defaults.iter().any(|(name, _)| names(line, name)));
-        rows.extend(others.filter_map(header));
+        for line in others {
+            if let Line::Digest(answer) = line {
+                let credentials = self.challenges.answer(method, &uri, answer)?;
+                rows.push(("Authorization".to_owned(), credentials.into_bytes()));
+            }
+            rows.extend(header(line));
+        }
 
         let value = |name: &str| {
             rows.iter().find(|(row, _)| long_name(row) == long_name(name)).map(|(_, v)| v.clone())
@@ -166,7 +186,7 @@ impl Memory {
         }
         bytes.extend_from_slice(b"\r\n");
         bytes.extend_from_slice(body);
-        bytes
+        Ok(bytes)
     }
 
     fn defaults(&mut self, method: &str, uri: &str, repeats: bool) -> Vec<(&'static str, Vec<u8>)> {
@@ -202,14 +222,16 @@ impl Memory {
 }
 
 fn names(line: &Line, name: &str) -> bool {
-    let (Line::Header(given, _) | Line::Without(given)) = line;
-    long_name(given) == long_name(name)
+    match line {
+        Line::Header(given, _) | Line::Without(given) => long_name(given) == long_name(name),
+        Line::Digest(_) => false,
+    }
 }
 
 fn header(line: &Line) -> Option<(String, Vec<u8>)> {
     match line {
         Line::Header(name, value) => Some((name.clone(), value.clone())),
-        Line::Without(_) => None,
+        Line::Without(_) | Line::Digest(_) => None,
     }
 }
 
@@ -286,7 +308,7 @@ mod tests {
     #[test]
     fn a_request_gets_what_every_request_has() {
         let mut alice = alice();
-        let bytes = alice.write(&shorthand("REGISTER", &[("m", "*")], &["Max-Forwards"]));
+        let bytes = alice.write(&shorthand("REGISTER", &[("m", "*")], &["Max-Forwards"])).unwrap();
         let expected = "REGISTER sip:sip.test SIP/2.0\r\n\
             Via: SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bK-alice-1\r\n\
             From: <sip:alice@sip.test>;tag=alice-tag\r\n\
@@ -296,7 +318,7 @@ mod tests {
             Content-Length: 0\r\n\
             m: *\r\n\r\n";
         assert_eq!(String::from_utf8(bytes).unwrap(), expected);
-        let next = alice.write(&shorthand("OPTIONS", &[], &[]));
+        let next = alice.write(&shorthand("OPTIONS", &[], &[])).unwrap();
         let next = Message::read(&next).unwrap();
         assert_eq!(next.first("CSeq"), Some("2 OPTIONS"));
         assert!(next.first("v").unwrap().ends_with("alice-2"));
@@ -305,10 +327,10 @@ mod tests {
     #[test]
     fn an_ack_belongs_to_the_last_request() {
         let mut alice = alice();
-        let invite = alice.write(&shorthand("INVITE sip:bob@sip.test", &[], &[]));
+        let invite = alice.write(&shorthand("INVITE sip:bob@sip.test", &[], &[])).unwrap();
         alice.answered_to = Some("<sip:bob@sip.test>;tag=1".to_owned());
-        let cancel = Message::read(&alice.write(&shorthand("CANCEL", &[], &[]))).unwrap();
-        let ack = Message::read(&alice.write(&shorthand("ACK", &[], &[]))).unwrap();
+        let cancel = Message::read(&alice.write(&shorthand("CANCEL", &[], &[])).unwrap()).unwrap();
+        let ack = Message::read(&alice.write(&shorthand("ACK", &[], &[])).unwrap()).unwrap();
         let invite = Message::read(&invite).unwrap();
         assert_eq!(ack.start, "ACK sip:bob@sip.test SIP/2.0");
         assert_eq!(ack.first("Via"), invite.first("Via"));

@@ -1,5 +1,6 @@
 //! From the text of a flow file to flows, or the first line that makes no sense. It never opens a file.
 
+use super::digest::Answer;
 use super::message::split_list;
 use super::script::{Actor, Body, Check, Contact, Flow, Line, Step};
 use std::time::Duration;
@@ -96,6 +97,16 @@ fn step(block: &Block<'_>, words: &[&str], actors: &[Actor]) -> Result<Step, Str
             Ok(Step::Expect(known(name)?, status, checks.collect::<Result<_, _>>()?))
         }
         ["silence"] => bare(Step::Silence),
+        ["clock", time] => {
+            let (sign, time) = match time.strip_prefix('-') {
+                Some(time) => (-1, time),
+                None => (1, time.strip_prefix('+').unwrap_or(time)),
+            };
+            let secs = i64::try_from(duration(time)?.as_secs()).map_err(|why| why.to_string())?;
+            bare(Step::Clock(sign * secs))
+        }
+        ["restart"] => bare(Step::Restart),
+        [name, "passes", other] => bare(Step::Passes(known(name)?, known(other)?)),
         ["wait", time] => bare(Step::Wait(duration(time)?)),
         ["verdict", verdict @ ..] if !verdict.is_empty() => bare(Step::Verdict(verdict.join(" "))),
         ["class", class] => bare(Step::Class((*class).to_owned())),
@@ -135,6 +146,9 @@ fn shorthand(start: String, below: &[(usize, &str)]) -> Result<Body, String> {
     for (number, line) in below {
         if let Some(text) = line.strip_prefix('|') {
             body.extend(body_line(text)?);
+        } else if let Some(words) = line.strip_prefix("digest ") {
+            let answer = digest(words).map_err(|why| format!("(line {number}) {why}"))?;
+            lines.push(Line::Digest(answer));
         } else if let Some(name) = line.strip_prefix("no ") {
             lines.push(Line::Without(name.trim().to_owned()));
         } else if let Some((name, value)) = line.split_once(':') {
@@ -146,6 +160,19 @@ fn shorthand(start: String, below: &[(usize, &str)]) -> Result<Body, String> {
         }
     }
     Ok(Body::Shorthand { start, lines, body })
+}
+
+/// `user password name=value ... force`
+fn digest(text: &str) -> Result<Answer, String> {
+    let mut words = text.split_whitespace().map(str::to_owned);
+    let (Some(username), Some(password)) = (words.next(), words.next()) else {
+        return Err("`digest` wants a user and a password".to_owned());
+    };
+    let replaced = words.map(|word| match word.split_once('=') {
+        Some((name, value)) => (name.to_owned(), value.to_owned()),
+        None => (word, String::new()),
+    });
+    Ok(Answer { username, password, replaced: replaced.collect() })
 }
 
 fn body_line(text: &str) -> Result<Vec<u8>, String> {

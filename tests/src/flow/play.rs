@@ -5,6 +5,7 @@ use super::check::{against_flow, against_request};
 use super::message::{Memory, Message};
 use super::script::{Body, Check, Flow, Step};
 use super::settings::settings;
+use shards::auth::Cause;
 use shards::io::{
     CoreId, Datagram, Input, Instant, ListenerId, LocalAddr, Outbox, Outcome, Peer, UnixTime,
     Verdict,
@@ -92,6 +93,9 @@ struct World {
     topology: Topology,
     listeners: Vec<SocketAddr>,
     shards: Vec<Shard>,
+    settings: Settings,
+    /// What the wall clock would have said at [`Instant::START`].
+    wall_at_start: u64,
     now: Instant,
     outbox: Outbox,
     actors: Vec<ActorState>,
@@ -115,9 +119,6 @@ const EXPIRE_ROUNDS_MAX: usize = 10_000;
 
 impl World {
     fn new(flow: &Flow, settings: &Settings, topology: Topology) -> Self {
-        let shards = (0..topology.cores())
-            .map(|core| Shard::new(Settings { core: CoreId(core), ..settings.clone() }))
-            .collect();
         let actors = flow
             .actors
             .iter()
@@ -130,7 +131,9 @@ impl World {
         World {
             topology,
             listeners: settings.listeners.to_vec(),
-            shards,
+            shards: World::shards(settings, topology),
+            settings: settings.clone(),
+            wall_at_start: WALL_AT_START_SECS,
             now: Instant::START.plus_secs(1),
             outbox: Outbox::new(1, 0),
             actors,
@@ -140,13 +143,19 @@ impl World {
         }
     }
 
+    fn shards(settings: &Settings, topology: Topology) -> Vec<Shard> {
+        (0..topology.cores())
+            .map(|core| Shard::new(Settings { core: CoreId(core), ..settings.clone() }))
+            .collect()
+    }
+
     fn step(&mut self, step: &Step) -> Result<(), String> {
         match step {
             Step::Send(name, body) => {
                 self.nothing_waits()?;
                 let actor = self.actor(name);
                 let bytes = match body {
-                    Body::Shorthand { .. } => actor.memory.write(body),
+                    Body::Shorthand { .. } => actor.memory.write(body)?,
                     Body::Raw(bytes) => bytes.clone(),
                     Body::Again => actor.sent.clone().ok_or("there is nothing to send again")?,
                 };
@@ -173,6 +182,19 @@ impl World {
             Step::Wait(time) => {
                 self.nothing_waits()?;
                 self.wait(*time)
+            }
+            Step::Clock(secs) => {
+                self.wall_at_start = self.wall_at_start.saturating_add_signed(*secs);
+                Ok(())
+            }
+            Step::Restart => {
+                self.shards = World::shards(&self.settings, self.topology);
+                Ok(())
+            }
+            Step::Passes(name, other) => {
+                let sent = self.actor(name).sent.clone();
+                self.actor(other).sent = sent;
+                Ok(())
             }
             Step::Verdict(wanted) => {
                 let outcome = self.outcome.ok_or("nothing was sent yet")?;
@@ -277,6 +299,10 @@ impl World {
             let request = Message::read(sent)?;
             wrong.extend(against_request(&response, &request, *source));
         }
+        if status == 401 {
+            let values = response.rows_of("WWW-Authenticate").into_iter().map(str::to_owned);
+            self.actor(name).memory.challenges.values = values.collect();
+        }
         if let Some(to) = response.first("To") {
             self.actor(name).memory.answered_to = Some(to.to_owned());
         }
@@ -348,7 +374,7 @@ impl World {
     }
 
     fn wall(&self) -> UnixTime {
-        UnixTime(WALL_AT_START_SECS + self.now.since(Instant::START).as_secs())
+        UnixTime(self.wall_at_start + self.now.since(Instant::START).as_secs())
     }
 }
 
@@ -379,6 +405,10 @@ fn counter(shard: &Shard, name: &str) -> Option<u64> {
         "bindings_expired" => metrics.bindings_expired,
         "bindings_replaced" => metrics.bindings_replaced,
         "location_full" => metrics.location_full,
+        cause if Cause::ALL.iter().any(|one| one.label() == cause) => {
+            let of = |one: &&Cause| one.label() == cause;
+            Cause::ALL.iter().find(of).map_or(0, |one| metrics.challenged[one.index()])
+        }
         "hopped" => metrics.hopped,
         _ => return None,
     })

@@ -1,5 +1,6 @@
 //! A flow as data: what the parser makes and the player plays. It never interprets SIP.
 
+use super::digest::Answer;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -38,6 +39,12 @@ pub enum Step {
     Silence,
     /// `wait 30s`
     Wait(Duration),
+    /// `clock -600s`: how far the wall clock is set, in seconds.
+    Clock(i64),
+    /// `restart`
+    Restart,
+    /// `alice passes bob`: what alice sent last is bob's.
+    Passes(String, String),
     /// `verdict dropped crlf`
     Verdict(String),
     /// `class options`
@@ -73,6 +80,8 @@ pub enum Line {
     Header(String, Vec<u8>),
     /// `no Name`
     Without(String),
+    /// `digest user password ...`
+    Digest(Answer),
 }
 
 /// A line below a response that is expected.

@@ -1,7 +1,9 @@
 //! From the `set` lines of a flow to what a shard is told at its start. It never sets anything a flow does not name,
 //! beyond what stands in the file's first lines.
 
+use super::digest::verifiers;
 use super::script::Flow;
+use shards::auth::{Algorithm, Builder, Realm, Subscribers};
 use shards::io::CoreId;
 use shards::location::Domains;
 use shards::registrar::{Policy, UnsupportedPath, WhenFull};
@@ -31,9 +33,26 @@ pub(super) fn settings(flow: &Flow, homes: Homes) -> Result<Settings, String> {
             completed_bytes: 256 * 1024,
         },
     };
+    let mut subscribers = Vec::new();
     for (line, words) in &flow.settings {
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        if let ["subscriber", username, domain, password] = words[..] {
+            subscribers.push((username, domain, password));
+            continue;
+        }
         set(&mut settings, &words).map_err(|why| format!("line {line}: {why}"))?;
+    }
+    if let Some(realm) = &mut settings.realm {
+        let key = settings.keys.auth.names;
+        let mut builder = Builder::new(key, &realm.algorithms, subscribers.len());
+        for (username, domain, password) in subscribers {
+            let verifiers = verifiers(username, &realm.name, password);
+            let name = format!("{username}@{domain}");
+            builder
+                .add(name.as_bytes(), |algorithm| &verifiers[algorithm as usize], 0)
+                .map_err(|why| format!("subscriber {name}: {why:?}"))?;
+        }
+        realm.subscribers = Arc::new(builder.finish());
     }
     Ok(settings)
 }
@@ -56,6 +75,21 @@ fn set(settings: &mut Settings, words: &[&str]) -> Result<(), String> {
         ["bindings", n] => limits.bindings = number(n)?,
         ["arena_bytes", n] => limits.arena_bytes = number(n)?,
         ["completed_bytes", n] => limits.completed_bytes = number(n)?,
+        ["auth", names @ ..] if !names.is_empty() => {
+            let named = |name: &&str| {
+                let named = Algorithm::named(name.as_bytes());
+                named.map(|(one, _)| one).ok_or_else(|| format!("there is no algorithm `{name}`"))
+            };
+            settings.realm = Some(Realm {
+                name: "sip.test".into(),
+                algorithms: names.iter().map(named).collect::<Result<_, _>>()?,
+                nonce_lifetime_secs: 3600,
+                nonces: 100,
+                subscribers: Arc::new(Subscribers::nobody()),
+            });
+        }
+        ["nonce_lifetime", n] => realm(settings)?.nonce_lifetime_secs = number(n)?,
+        ["nonces", n] => realm(settings)?.nonces = number(n)?,
         ["domains", "*"] => settings.domains = Arc::new(Domains::any()),
         ["domains", names @ ..] => {
             let (aliases, locals): (Vec<&str>, Vec<&str>) =
@@ -74,6 +108,10 @@ fn set(settings: &mut Settings, words: &[&str]) -> Result<(), String> {
         _ => return Err(format!("there is no setting `{}`", words.join(" "))),
     }
     Ok(())
+}
+
+fn realm(settings: &mut Settings) -> Result<&mut Realm, String> {
+    settings.realm.as_mut().ok_or_else(|| "this stands behind `set auth`".to_owned())
 }
 
 fn number<T: FromStr>(text: &str) -> Result<T, String> {
