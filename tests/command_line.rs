@@ -253,3 +253,59 @@ fn an_address_in_use_is_an_error_of_the_environment_in_one_sentence() {
         "{log}"
     );
 }
+
+#[test]
+fn subscribers_are_read_at_the_start_or_there_is_none() {
+    let digits = "939e7578ed9e3c518a452acee763bce9";
+    let (udp, tcp) = free_ports();
+    let with = |name: &str, file: &str, algorithms: &str| {
+        let auth = format!(
+            "{}[auth]\nmode = \"digest\"\nrealm = \"sip.test\"\nsubscribers = \"{file}\"\nalgorithms = [{algorithms}]\n",
+            small(udp, tcp)
+        );
+        TempFile::new(name, &auth)
+    };
+
+    let absent = with("absent", "/nonexistent/subscribers.csv", "\"MD5\"");
+    let sentence = "/nonexistent/subscribers.csv can't be read: No such file or directory";
+    let (code, log) = Server::start(&absent).end();
+    assert_eq!(code, Some(1), "{log}");
+    assert!(log.lines().last().unwrap().contains(sentence), "{log}");
+    let (code, _, told) = output(&["check", absent.path()]);
+    assert_eq!(code, Some(2), "{told}");
+    let expected = format!("{}: auth.subscribers: {sentence}", absent.path());
+    assert!(told.starts_with(&expected), "{told}");
+
+    let text = format!("alice,sip.test,{digits}\nbob,sip.test,xyz\ncarol,sip.test,{digits}\n");
+    let subscribers = TempFile::new("csv", &text);
+    let unmet = with("unmet", subscribers.path(), "\"SHA-256\", \"MD5\"");
+    let (code, log) = Server::start(&unmet).end();
+    assert_eq!(code, Some(1), "{log}");
+    let sentence = format!(
+        "{}:1: `alice@sip.test` has no ha1_sha256, which auth.algorithms asks of every subscriber; 1 more have not",
+        subscribers.path()
+    );
+    assert!(log.lines().last().unwrap().ends_with(&sentence), "{log}");
+
+    let good = with("good", subscribers.path(), "\"MD5\"");
+    let (code, printed, told) = output(&["check", good.path()]);
+    assert_eq!(code, Some(0), "{told}");
+    for line in [
+        format!("{}:2: ha1 is not 32 hexadecimal digits", subscribers.path()),
+        "domains: any, digest (MD5) in the realm \"sip.test\"".to_owned(),
+        "uses of nonces".to_owned(),
+        format!(
+            "subscribers: 2 of {}, in 0.0 MiB for all cores; 1 line left out",
+            subscribers.path()
+        ),
+    ] {
+        assert!(printed.contains(&line), "no {line:?} in\n{printed}");
+    }
+    let mut server = Server::start(&good);
+    server.wait_for("ready");
+    server.signal("TERM");
+    let (code, log) = server.end();
+    assert_eq!(code, Some(0), "{log}");
+    assert!(log.contains(&format!("{}:2: ha1 is not", subscribers.path())), "{log}");
+    assert!(log.contains("subscribers: 2 of "), "{log}");
+}

@@ -1,5 +1,6 @@
 //! A message allocates nothing: every kind of input is run through a shard with an allocator that counts.
 
+use perf::gate::digest::{Answering, CHALLENGED};
 use perf::gate::phones::{Home, Template};
 use shards::io::{Class, Outcome, Reason, Verdict};
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -224,6 +225,28 @@ fn a_message_allocates_nothing() {
         round(&mut home, number, true);
     }
     home.shard.check();
+}
+
+#[test]
+fn nobody_is_authenticated_or_challenged_at_the_cost_of_an_allocation() {
+    let mut answering = Answering::new(PHONES);
+    let refreshed = Outcome { class: Class::RegisterRefresh, verdict: Verdict::Replied };
+    for (number, (password, expected)) in
+        (2..1000).zip([("secret", refreshed), ("guessed", CHALLENGED)].into_iter().cycle())
+    {
+        answering.write(number % PHONES, number, password);
+        let before = allocations();
+        let outcome = answering.hear();
+        let made = allocations() - before;
+        assert_eq!((outcome, made), (expected, 0), "in round {number}");
+    }
+    let mut unknown = Template::register(|text| text);
+    for phone in 0..PHONES {
+        unknown.write(PHONES + phone, 2);
+        let before = allocations();
+        let outcome = answering.home.hear(unknown.bytes());
+        assert_eq!((outcome, allocations() - before), (CHALLENGED, 0));
+    }
 }
 
 #[test]

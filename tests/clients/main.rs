@@ -4,6 +4,7 @@
 
 mod baresip;
 mod control;
+mod digest;
 mod hostile;
 mod kamailio;
 mod life;
@@ -22,6 +23,7 @@ fn main() -> ExitCode {
     for (label, setup) in setups() {
         trials.extend(sipp::trials(label, &setup));
         trials.extend(sipsak::trials(label, &setup));
+        trials.extend(digest::trials(label, &setup));
         trials.extend(hostile::trials(label, &setup));
     }
     trials.extend(baresip::trials());

@@ -11,7 +11,7 @@ use tests::process::{Seawall, Setup, finish};
 const SCENARIOS: &[&str] =
     &["register", "refresh", "query", "several", "remove", "remove_all", "refusals", "options"];
 
-const CALLS: u32 = 30;
+pub(crate) const CALLS: u32 = 30;
 
 pub(crate) fn trials(label: &'static str, setup: &Setup) -> Vec<Trial> {
     SCENARIOS
@@ -43,6 +43,17 @@ fn play(scenario: &str, setup: &Setup) -> Result<(), String> {
 }
 
 fn sipp(scenario: &str, server: SocketAddr, user: &str, folder: &Path) -> Result<(), String> {
+    run(scenario, server, user, folder, &[])
+}
+
+/// Plays a scenario with further arguments.
+pub(crate) fn run(
+    scenario: &str,
+    server: SocketAddr,
+    user: &str,
+    folder: &Path,
+    more: &[&str],
+) -> Result<(), String> {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("clients/sipp/{scenario}.xml"));
     let errors = folder.join(format!("{scenario}-{user}.err"));
     let local = if server.is_ipv4() { "127.0.0.1" } else { "[::1]" };
@@ -54,6 +65,7 @@ fn sipp(scenario: &str, server: SocketAddr, user: &str, folder: &Path) -> Result
         .arg(&file)
         .args(["-i", local, "-t", "un", "-max_socket", "500", "-s", user])
         .args(["-m", &calls, "-r", "100", "-nostdin"])
+        .args(more)
         .args(["-timeout", "20s", "-timeout_error", "-trace_err", "-error_file"])
         .arg(&errors)
         .env("TERM", "dumb")

@@ -118,7 +118,7 @@ impl Replays {
     #[allow(clippy::cast_possible_truncation, reason = "less than the number of buckets")]
     fn bucket(&self, scope: u64, mac: u64) -> usize {
         let buckets = self.buckets.len() as u64;
-        let first = (scope & 0xFFFF_FFFF) * buckets >> 32;
+        let first = ((scope & 0xFFFF_FFFF) * buckets) >> 32;
         let at = first + mac % NEIGHBOURS;
         (if at < buckets { at } else { at - buckets }) as usize
     }

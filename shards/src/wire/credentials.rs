@@ -107,7 +107,7 @@ fn common<'m>(text: &Padded, bytes: &'m [u8], value: Span) -> Option<Credentials
     if !is!(text.word(start), "digest ") {
         return None;
     }
-    let mut read = Credentials::default();
+    let mut spans = [Span::default(); Field::Opaque as usize + 1];
     let (mut seen, mut at) = (0u16, start + 7);
     loop {
         let word = text.word(at);
@@ -149,21 +149,22 @@ fn common<'m>(text: &Padded, bytes: &'m [u8], value: Span) -> Option<Credentials
                 return None;
             }
         }
-        let value = bytes.get(from..to)?;
-        match field {
-            Field::Username => read.username = value,
-            Field::Realm => read.realm = value,
-            Field::Nonce => read.nonce = value,
-            Field::Uri => read.uri = value,
-            Field::Response => read.response = value,
-            Field::Algorithm => read.algorithm = Some(value),
-            Field::Qop => read.qop = Some(value),
-            Field::Nc => read.nc = Some(value),
-            Field::Cnonce => read.cnonce = Some(value),
-            Field::Opaque => {}
-        }
+        spans[field as usize] = Span::new(from, to);
         if at >= end {
-            return (at == end && seen & REQUIRED == REQUIRED).then_some(read);
+            let is_whole = at == end && seen & REQUIRED == REQUIRED;
+            let of = |field: Field| spans[field as usize].of(bytes);
+            let option = |field| (seen >> field as u8 & 1 == 1).then(|| of(field));
+            return is_whole.then(|| Credentials {
+                username: of(Field::Username),
+                realm: of(Field::Realm),
+                nonce: of(Field::Nonce),
+                uri: of(Field::Uri),
+                response: of(Field::Response),
+                algorithm: option(Field::Algorithm),
+                qop: option(Field::Qop),
+                nc: option(Field::Nc),
+                cnonce: option(Field::Cnonce),
+            });
         }
         if text.byte(at) != b',' {
             return None;

@@ -90,7 +90,7 @@ impl Challenges {
 
 /// A hash of user, realm and password for each algorithm, as a subscriber is kept.
 #[must_use]
-pub(super) fn verifiers(username: &str, realm: &str, password: &str) -> [Vec<u8>; 3] {
+pub fn verifiers(username: &str, realm: &str, password: &str) -> [Vec<u8>; 3] {
     let text = format!("{username}:{realm}:{password}");
     [
         Md5::digest(&text).to_vec(),

@@ -53,7 +53,7 @@ mod play;
 mod script;
 mod settings;
 
-pub use digest::{Answer, Challenges};
+pub use digest::{Answer, Challenges, verifiers};
 pub use message::{Memory, Message};
 pub use parse::parse;
 pub use play::{Topology, play};

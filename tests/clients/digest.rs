@@ -1,0 +1,97 @@
+//! Phones that have to show whose they are: sipp answers challenges with its own digest, sipsak with its own.
+
+use crate::{sipp, trial};
+use libtest_mimic::Trial;
+use std::fmt::Write as _;
+use std::fs;
+use std::process::Command;
+use std::time::Duration;
+use tests::flow::verifiers;
+use tests::process::{Seawall, Setup, finish};
+
+pub(crate) fn trials(label: &'static str, setup: &Setup) -> Vec<Trial> {
+    let setup = setup.clone();
+    vec![trial(format!("digest ({label})"), move || play(label, setup))]
+}
+
+fn play(label: &str, mut setup: Setup) -> Result<(), String> {
+    let users: Vec<String> = ["four", "six"]
+        .iter()
+        .flat_map(|family| (0..sipp::CALLS).map(move |call| format!("{family}-{call}")))
+        .collect();
+    let name = format!("seawall-{}-{}.csv", std::process::id(), label.replace([' ', ','], "-"));
+    let subscribers = std::env::temp_dir().join(name);
+    let lines = users.iter().fold(String::new(), |mut lines, user| {
+        let [md5, ..] = verifiers(user, "sip.test", "secret");
+        let digits: String = md5.iter().map(|byte| format!("{byte:02x}")).collect();
+        let _ = writeln!(lines, "{user},sip.test,{digits}");
+        lines
+    });
+    fs::write(&subscribers, lines).map_err(|error| error.to_string())?;
+    let path = subscribers.display();
+    let _ = write!(
+        setup.more,
+        "\n[auth]\nmode = \"digest\"\nrealm = \"sip.test\"\nsubscribers = \"{path}\"\n"
+    );
+    let played = meet(&setup);
+    // Read at the start and not needed any more.
+    fs::remove_file(&subscribers).map_err(|error| error.to_string())?;
+    played
+}
+
+fn meet(setup: &Setup) -> Result<(), String> {
+    let seawall = Seawall::start(setup)?;
+    if !seawall.log().contains("subscribers: 60 of ") {
+        return Err(format!("it does not say who there is:\n{}", seawall.log()));
+    }
+    let folder = seawall.folder();
+    for (family, server) in [("four", seawall.v4), ("six", seawall.v6)] {
+        let users = folder.join(format!("{family}.csv"));
+        let lines = (0..sipp::CALLS).fold("SEQUENTIAL\n".to_owned(), |mut lines, call| {
+            let user = format!("{family}-{call}");
+            let right = format!("[authentication username={user} password=secret]");
+            let wrong = format!("[authentication username={user} password=guessed]");
+            let _ = writeln!(lines, "{user};{right};{wrong};");
+            lines
+        });
+        fs::write(&users, lines).map_err(|error| error.to_string())?;
+        let users = users.display().to_string();
+        sipp::run("digest", server, family, folder, &["-inf", &users])?;
+    }
+    sipsak(&seawall, "secret", true)?;
+    sipsak(&seawall, "guessed", false)?;
+    let metrics = seawall.metrics(|metrics| {
+        metrics.reconcile().is_ok()
+            && metrics.sum("seawall_unauthenticated_total", &[("cause", "bad_response")]) >= 61
+    })?;
+    let calls = u64::from(2 * sipp::CALLS);
+    let absent = metrics.sum("seawall_unauthenticated_total", &[("cause", "absent")]);
+    if absent < calls {
+        return Err(format!("{absent} of {calls} calls were challenged"));
+    }
+    if metrics.sum("seawall_bindings_created_total", &[]) < calls {
+        return Err("not everybody with a password was let in".to_owned());
+    }
+    seawall.stop()
+}
+
+/// sipsak registers as one of the users; its exit code tells whether the last answer was a 200.
+fn sipsak(seawall: &Seawall, password: &str, is_let_in: bool) -> Result<(), String> {
+    let proxy = seawall.v4.to_string();
+    let mut command = Command::new("sipsak");
+    command.args(["-U", "-C", "sip:four-1@127.0.0.1:5099", "-x", "600"]).args([
+        "-p",
+        &proxy,
+        "-s",
+        "sip:four-1@sip.test",
+        "-a",
+        password,
+        "-vv",
+    ]);
+    let output = finish(&mut command, Duration::from_secs(30))?;
+    if output.status.success() == is_let_in {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stdout);
+    Err(format!("sipsak with the password {password} ended with {}:\n{said}", output.status))
+}
