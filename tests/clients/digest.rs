@@ -62,10 +62,10 @@ fn meet(setup: &Setup) -> Result<(), String> {
     sipsak(&seawall, "guessed", false)?;
     let metrics = seawall.metrics(|metrics| {
         metrics.reconcile().is_ok()
-            && metrics.sum("seawall_unauthenticated_total", &[("cause", "bad_response")]) >= 61
+            && metrics.sum("seawall_unauthenticated_total", &["cause=\"bad_response\""]) >= 61
     })?;
     let calls = u64::from(2 * sipp::CALLS);
-    let absent = metrics.sum("seawall_unauthenticated_total", &[("cause", "absent")]);
+    let absent = metrics.sum("seawall_unauthenticated_total", &["cause=\"absent\""]);
     if absent < calls {
         return Err(format!("{absent} of {calls} calls were challenged"));
     }

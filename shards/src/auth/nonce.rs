@@ -196,6 +196,12 @@ fn decode(text: &Text) -> Option<[u8; BYTES]> {
     (wrong < 64).then_some(bytes)
 }
 
+/// A nonce that nobody made, for tests of what happens to nonces.
+#[cfg(test)]
+pub(super) fn tests_only(time: u32, mac: u64) -> Nonce {
+    Nonce { time, core: CoreId(0), start: 0, mac }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -281,10 +287,4 @@ mod tests {
         assert!(accepts(&mut here, 2, 1002, &near));
         assert!(!accepts(&mut here, 2, 1002, &far));
     }
-}
-
-/// A nonce that nobody made, for tests of what happens to nonces.
-#[cfg(test)]
-pub(super) fn tests_only(time: u32, mac: u64) -> Nonce {
-    Nonce { time, core: CoreId(0), start: 0, mac }
 }

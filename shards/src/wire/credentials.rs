@@ -436,7 +436,7 @@ mod tests {
             for (at, (name, upper, quoted, token, space, is_quoted)) in fields.iter().enumerate() {
                 let name = NAMES.iter().chain(&MORE).nth(*name).unwrap();
                 let name = if *upper { name.to_ascii_uppercase() } else { (*name).to_string() };
-                let value = match (is_quoted, name.to_ascii_lowercase() == "realm") {
+                let value = match (is_quoted, name.eq_ignore_ascii_case("realm")) {
                     (_, true) => "\"r\"".to_string(),
                     (true, false) => format!("\"{quoted}\""),
                     (false, false) => token.clone(),
