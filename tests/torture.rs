@@ -326,6 +326,7 @@ fn shard() -> Shard {
         domains: Arc::new(Domains::new(["example.com"])),
         listeners: Arc::new(["192.0.2.1:5060".parse().unwrap()]),
         policy: Policy::default(),
+        realm: None,
         limits: Limits {
             message_bytes: 65_507,
             header_lines: 128,

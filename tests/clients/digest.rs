@@ -56,7 +56,7 @@ fn meet(setup: &Setup) -> Result<(), String> {
         });
         fs::write(&users, lines).map_err(|error| error.to_string())?;
         let users = users.display().to_string();
-        sipp::run("digest", server, family, folder, &["-inf", &users])?;
+        sipp::run("digest", server, family, folder, &["-inf", &users, "-auth_uri", "sip.test"])?;
     }
     sipsak(&seawall, "secret", true)?;
     sipsak(&seawall, "guessed", false)?;
@@ -75,15 +75,18 @@ fn meet(setup: &Setup) -> Result<(), String> {
     seawall.stop()
 }
 
-/// sipsak registers as one of the users; its exit code tells whether the last answer was a 200.
+/// sipsak registers as one of the users, whom it has to be told again: else it calls itself `four-1@`. Its exit code tells whether
+/// the last answer was a 200.
 fn sipsak(seawall: &Seawall, password: &str, is_let_in: bool) -> Result<(), String> {
     let proxy = seawall.v4.to_string();
     let mut command = Command::new("sipsak");
-    command.args(["-U", "-C", "sip:four-1@127.0.0.1:5099", "-x", "600"]).args([
+    command.args(["-U", "-i", "-C", "sip:four-1@127.0.0.1:5099", "-x", "600"]).args([
         "-p",
         &proxy,
         "-s",
         "sip:four-1@sip.test",
+        "-u",
+        "four-1",
         "-a",
         password,
         "-vv",
