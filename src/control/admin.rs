@@ -227,8 +227,11 @@ mod tests {
     use crate::config::{Config, Limits, Machine};
     use crate::control::CoreSnapshot;
     use crate::mesh;
+    use shards::auth::Subscribers;
+    use shards::shard::Keys;
     use std::io::{Read, Write};
     use std::net::TcpStream;
+    use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
     /// A node of two cores that does what the test says.
@@ -270,7 +273,11 @@ mod tests {
         let (_, switchboard) = mesh::mesh(2, 1, 0, 1).unwrap();
         let machine = Machine { cpus: vec![0, 1], hostname: "test".to_owned() };
         let config = Config::builtin(&machine);
-        let settings = config.shard_settings(&Limits::derive(&config), &[7; 32]);
+        let settings = config.shard_settings(
+            &Limits::derive(&config),
+            &Keys::derive(&[7; 32]),
+            &Arc::new(Subscribers::nobody()),
+        );
         Parts {
             name: "test".to_owned(),
             observed: Arc::clone(node) as _,

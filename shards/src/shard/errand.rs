@@ -167,6 +167,7 @@ mod tests {
             domains: Arc::new(Domains::any()),
             listeners: Arc::new(["127.0.0.1:5060".parse().unwrap()]),
             policy: Policy { max_contacts: 3, ..Policy::default() },
+            realm: None,
             limits: Limits {
                 message_bytes: 65_507,
                 header_lines: 64,

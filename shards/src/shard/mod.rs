@@ -52,7 +52,9 @@ impl Shard {
     /// # Panics
     /// Where a limit is beyond what a table can hold; the configuration does not allow it.
     #[must_use]
-    pub fn new(settings: Settings) -> Self {
+    pub fn new(mut settings: Settings) -> Self {
+        // Kept in one place, so that whoever replaces the subscribers gets all of them back.
+        let realm = settings.realm.take();
         let limits = &settings.limits;
         let bindings = u32::try_from(limits.bindings).expect("bindings are counted in 32 bits");
         // A REGISTER may remove as many bindings as an address-of-record has, and make as many as it lists.
@@ -61,7 +63,7 @@ impl Shard {
             ahead: Ahead::new(limits.header_lines),
             prefetch: Prefetch::NONE,
             completed: Completed::new(limits.completed_bytes),
-            authenticator: settings.realm.clone().map(|realm| {
+            authenticator: realm.map(|realm| {
                 Authenticator::new(
                     Asker::Registrar,
                     settings.core,

@@ -118,6 +118,8 @@ pub(super) fn hash_id(aor: &[u8]) -> u32 {
 pub(in crate::control) mod tests {
     use super::*;
     use crate::config::{Config, Limits, Machine};
+    use shards::auth::Subscribers;
+    use shards::shard::Keys;
     use std::path::Path;
 
     pub(in crate::control) fn settings(cores: usize) -> Vec<Settings> {
@@ -125,7 +127,11 @@ pub(in crate::control) mod tests {
         let text = "listen = [{ udp = \"192.0.2.1:5060\" }, { udp = \"[::]:5062\" }]\n\
                     domains.local = [\"sip.test\"]\nlocation.max_bindings = 1000\nlimits.completed_bytes = 65536";
         let config = Config::parse(Path::new("test.toml"), text, &machine).unwrap();
-        config.shard_settings(&Limits::derive(&config), &[7; 32])
+        config.shard_settings(
+            &Limits::derive(&config),
+            &Keys::derive(&[7; 32]),
+            &Arc::new(Subscribers::nobody()),
+        )
     }
 
     #[test]

@@ -109,6 +109,7 @@ impl World {
             domains: Arc::new(domains),
             listeners: Arc::new(listeners),
             policy: policy.clone(),
+            realm: None,
             limits: Limits {
                 message_bytes: bytes.one_of(&[700, 4096]),
                 header_lines: bytes.one_of(&[16, 64]),
