@@ -1,7 +1,9 @@
 //! SIGHUP: reads again what can change while the node serves. What can't be read stays as it was; nothing is half-changed.
 
 use crate::config::{Config, Machine, Problems, Source};
-use crate::control::Token;
+use crate::control::{Admin, Token};
+use crate::subscribers;
+use shards::shard::Command;
 use std::path::Path;
 use std::sync::Arc;
 use tracing::{info, warn};
@@ -11,8 +13,12 @@ use tracing::{info, warn};
 pub struct Reload<'c> {
     /// The configuration it was started with.
     pub running: &'c Config,
+    /// The key that hides the names of subscribers.
+    pub names: [u8; 16],
     /// The token of the admin address.
     pub token: Option<Arc<Token>>,
+    /// Through which the cores are told.
+    pub admin: &'c Admin,
 }
 
 impl Reload<'_> {
@@ -24,7 +30,7 @@ impl Reload<'_> {
         }
     }
 
-    /// Each step first reads what is new, and only then puts it in the place of the old.
+    /// All that is new is read before any of it is put in the place of the old.
     fn read(&self) -> Result<Vec<String>, String> {
         let mut lines = Vec::new();
         if let Source::File(file) = &self.running.source {
@@ -34,17 +40,25 @@ impl Reload<'_> {
                 lines.push(format!("{} has changed, which takes a restart", file.display()));
             }
         }
-        match &self.token {
-            Some(token) => {
-                let changed =
-                    token.reload().map_err(|error| format!("the admin token: {error}"))?;
-                let what = if changed { "has changed" } else { "is as it was" };
-                lines.push(format!("the admin token {what}"));
-            }
-            None => {
-                lines
-                    .push("there is no admin.token_file, which is all that is reloaded".to_owned());
-            }
+        let loaded = subscribers::load(self.running, self.names)?;
+        if let Some(token) = &self.token {
+            let changed = token.reload().map_err(|error| format!("the admin token: {error}"))?;
+            let what = if changed { "has changed" } else { "is as it was" };
+            lines.push(format!("the admin token {what}"));
+        }
+        if let Some(loaded) = &loaded {
+            let told = self.admin.ask_all(|| Command::Subscribers(Arc::clone(&loaded.subscribers)));
+            lines.extend(loaded.remarks());
+            lines.push(match told {
+                Ok(()) => format!("{loaded}, in {:.1} s", loaded.took.as_secs_f64()),
+                Err(unanswered) => format!("{unanswered}: it may know the subscribers before only"),
+            });
+        }
+        if self.token.is_none() && loaded.is_none() {
+            lines.push(
+                "there is neither auth.subscribers nor admin.token_file, which is what is reloaded"
+                    .to_owned(),
+            );
         }
         Ok(lines)
     }

@@ -74,12 +74,15 @@ pub fn serve(config: &Config, delivery: Delivery) -> Result<(), String> {
         directory,
         token: token.clone(),
     };
-    let _admin = Admin::start(listener, parts)
+    let admin = Admin::start(listener, parts)
         .map_err(|error| format!("the admin thread can't be started: {error}"))?;
     info!("ready");
     tell_manager(notify::ready());
 
-    wait_for_end(&signals, &Reload { running: config, token })?;
+    wait_for_end(
+        &signals,
+        &Reload { running: config, names: keys.auth.names, token, admin: &admin },
+    )?;
     info!("draining; a second signal ends at once");
     watched.draining.store(true, Ordering::Relaxed);
     tell_manager(notify::stopping());

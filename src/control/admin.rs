@@ -1,7 +1,7 @@
 //! The admin API: health, metrics and JSON-RPC over HTTP, on one thread with its own tokio runtime. Health and metrics are
 //! what the cores publish; only a call asks a core for anything.
 
-use super::cores::Cores;
+use super::cores::{Cores, Unanswered};
 use super::exposition::{CONTENT_TYPE, NodeSnapshot, render};
 use super::guard::{self, Token};
 use super::http::{self, Patience};
@@ -15,12 +15,13 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use futures_util::stream::try_unfold;
-use shards::shard::Errand;
+use shards::shard::{Command, Errand};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tracing::error;
@@ -38,6 +39,8 @@ const BODY_BYTES_MAX: usize = 1 << 20;
 /// The thread of the control plane, which serves `/healthz`, `/metrics` and `/RPC`; stopped when dropped.
 #[derive(Debug)]
 pub struct Admin {
+    runtime: Handle,
+    cores: Cores<Errand>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -82,6 +85,7 @@ impl Admin {
             rpc: Arc::new(rpc::Node::new(name, observed, cores.clone(), directory)),
             token,
         }));
+        let (handle, asked) = (runtime.handle().clone(), cores.clone());
         let thread = thread::Builder::new().name("control".to_owned()).spawn(move || {
             // A core that shares its CPU with this thread comes first. Where that is not granted, it does so as others do.
             let _ = let_others_go_first();
@@ -100,7 +104,20 @@ impl Admin {
                 let _ = stopped.await;
             });
         })?;
-        Ok(Admin { stop: Some(stop), thread: Some(thread) })
+        Ok(Admin { runtime: handle, cores: asked, stop: Some(stop), thread: Some(thread) })
+    }
+
+    /// Sends every core on an errand of its own, one after the other, from a thread that may wait.
+    ///
+    /// # Errors
+    /// The first core that does not answer; those before it have done what was asked.
+    pub fn ask_all(&self, mut command: impl FnMut() -> Command) -> Result<(), Unanswered> {
+        self.runtime.block_on(async {
+            for core in 0..self.cores.count() {
+                self.cores.ask(core, Box::new(Errand::new(command()))).await?;
+            }
+            Ok(())
+        })
     }
 
     /// Binds the admin address.

@@ -251,7 +251,7 @@ fn token() -> Result<(), String> {
     seawall.stop()
 }
 
-fn await_log(seawall: &Seawall, text: &str) -> Result<(), String> {
+pub(crate) fn await_log(seawall: &Seawall, text: &str) -> Result<(), String> {
     let deadline = Instant::now() + PATIENCE;
     while !seawall.log().contains(text) {
         if Instant::now() > deadline {

@@ -1,17 +1,61 @@
 //! Phones that have to show whose they are: sipp answers challenges with its own digest, sipsak with its own.
 
+use crate::control::await_log;
 use crate::{sipp, trial};
 use libtest_mimic::Trial;
 use std::fmt::Write as _;
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 use tests::flow::verifiers;
-use tests::process::{Seawall, Setup, finish};
+use tests::process::{Folder, Seawall, Setup, finish};
 
 pub(crate) fn trials(label: &'static str, setup: &Setup) -> Vec<Trial> {
     let setup = setup.clone();
     vec![trial(format!("digest ({label})"), move || play(label, setup))]
+}
+
+/// What does not depend on how sockets are waited for.
+pub(crate) fn general_trials() -> Vec<Trial> {
+    vec![trial("SIGHUP reads the subscribers again".to_owned(), reload)]
+}
+
+/// Passwords that change while the node serves, and a file that can't be read.
+fn reload() -> Result<(), String> {
+    let folder = Folder::new();
+    let file = folder.path.join("subscribers.csv");
+    let write = |password: &str| {
+        fs::write(&file, line("four-1", password)).map_err(|error| error.to_string())
+    };
+    write("secret")?;
+    let seawall = Seawall::start(&Setup { more: section(&file), ..Setup::simple() })?;
+    sipsak(&seawall, "secret", true)?;
+    let reloaded = |told: &str| {
+        seawall.signal("HUP");
+        await_log(&seawall, told)?;
+        sipsak(&seawall, "secret", false)?;
+        sipsak(&seawall, "changed", true)
+    };
+    write("changed")?;
+    reloaded("SIGHUP: subscribers: 1 of ")?;
+    fs::remove_file(&file).map_err(|error| error.to_string())?;
+    reloaded("can't be read: ")?;
+    await_log(&seawall, "everything stays as it was")?;
+    seawall.stop()
+}
+
+/// A subscriber's line in the file.
+fn line(user: &str, password: &str) -> String {
+    let [md5, ..] = verifiers(user, "sip.test", password);
+    let digits: String = md5.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{user},sip.test,{digits}\n")
+}
+
+/// The part of the configuration that asks for digest.
+fn section(subscribers: &Path) -> String {
+    let path = subscribers.display();
+    format!("\n[auth]\nmode = \"digest\"\nrealm = \"sip.test\"\nsubscribers = \"{path}\"\n")
 }
 
 fn play(label: &str, mut setup: Setup) -> Result<(), String> {
@@ -21,18 +65,9 @@ fn play(label: &str, mut setup: Setup) -> Result<(), String> {
         .collect();
     let name = format!("seawall-{}-{}.csv", std::process::id(), label.replace([' ', ','], "-"));
     let subscribers = std::env::temp_dir().join(name);
-    let lines = users.iter().fold(String::new(), |mut lines, user| {
-        let [md5, ..] = verifiers(user, "sip.test", "secret");
-        let digits: String = md5.iter().map(|byte| format!("{byte:02x}")).collect();
-        let _ = writeln!(lines, "{user},sip.test,{digits}");
-        lines
-    });
+    let lines: String = users.iter().map(|user| line(user, "secret")).collect();
     fs::write(&subscribers, lines).map_err(|error| error.to_string())?;
-    let path = subscribers.display();
-    let _ = write!(
-        setup.more,
-        "\n[auth]\nmode = \"digest\"\nrealm = \"sip.test\"\nsubscribers = \"{path}\"\n"
-    );
+    setup.more.push_str(&section(&subscribers));
     let played = meet(&setup);
     // Read at the start and not needed any more.
     fs::remove_file(&subscribers).map_err(|error| error.to_string())?;

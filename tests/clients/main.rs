@@ -30,6 +30,7 @@ fn main() -> ExitCode {
     trials.extend(kamailio::trials());
     trials.extend(life::trials());
     trials.extend(control::trials());
+    trials.extend(digest::general_trials());
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 

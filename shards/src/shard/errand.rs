@@ -3,11 +3,13 @@
 //! a new snapshot of a table, is exchanged for what it replaces, so that the old one is freed where the errand came from.
 
 use super::Shard;
+use crate::auth::Subscribers;
 use crate::io::{Instant, ListenerId, LocalAddr};
 use crate::location::{Aor, Listing};
 use crate::registrar::{Added, Registrar, Unmet};
 use crate::store::Memory;
 use alloc::boxed::Box;
+use alloc::sync::Arc;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 /// A command and the room for its answer.
@@ -57,6 +59,8 @@ pub enum Command {
     },
     /// How full each table is.
     Memory,
+    /// Puts these subscribers in the place of those before, which come back instead.
+    Subscribers(Arc<Subscribers>),
 }
 
 /// What was done.
@@ -72,6 +76,8 @@ pub enum Done {
     Added(bool),
     /// The tables were measured.
     Measured,
+    /// The subscribers are others.
+    Replaced,
 }
 
 impl Errand {
@@ -119,6 +125,10 @@ impl Shard {
                 *memory = self.memory();
                 Ok(Done::Measured)
             }
+            Command::Subscribers(subscribers) => {
+                *subscribers = self.replace_subscribers(Arc::clone(subscribers));
+                Ok(Done::Replaced)
+            }
         };
     }
 
@@ -157,7 +167,6 @@ mod tests {
     use alloc::collections::BTreeMap;
     use alloc::format;
     use alloc::string::String;
-    use alloc::sync::Arc;
 
     fn shard(bindings: usize) -> Shard {
         Shard::new(Settings {

@@ -140,7 +140,10 @@ impl Dump {
         let errand = self.node.cores.ask(core, errand).await?;
         let next = match errand.result {
             Ok(Done::Listed(next)) => next,
-            Ok(Done::Nothing | Done::Removed(_) | Done::Added(_) | Done::Measured) | Err(_) => None,
+            Ok(
+                Done::Nothing | Done::Removed(_) | Done::Added(_) | Done::Measured | Done::Replaced,
+            )
+            | Err(_) => None,
         };
         self.at = match next {
             Some(place) => Some(Cursor { core, place }),
