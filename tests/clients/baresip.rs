@@ -1,22 +1,24 @@
 //! baresip as the phone, headless: it registers, refreshes and unregisters, each family on its own. What it saw is judged by
 //! Seawall's counters, and by how it ends.
 
+use crate::digest::protected;
 use crate::trial;
 use libtest_mimic::Trial;
 use std::fs;
 use std::path::Path;
-use tests::process::{Background, Metrics, PATIENCE, Seawall, Setup};
+use tests::process::{Background, Folder, Metrics, PATIENCE, Seawall, Setup};
 
 pub(crate) fn trials() -> Vec<Trial> {
     let of = |io, cores, wrong_core| Setup { io, cores, wrong_core, ..brief() };
     let all = [
-        ("IPv4, epoll, one core", of("epoll", 1, false), false),
-        ("IPv6, uring, all at the wrong core", of("uring", 2, true), true),
+        ("IPv4, epoll, one core", of("epoll", 1, false), false, false),
+        ("IPv6, uring, all at the wrong core", of("uring", 2, true), true, false),
+        ("digest, epoll, two cores", of("epoll", 2, false), false, true),
     ];
     all.into_iter()
-        .map(|(label, setup, is_ipv6)| {
+        .map(|(label, setup, is_ipv6, asks)| {
             trial(format!("baresip registers, refreshes and unregisters ({label})"), move || {
-                lives(&setup, is_ipv6)
+                lives(&setup, is_ipv6, asks)
             })
         })
         .collect()
@@ -27,15 +29,20 @@ fn brief() -> Setup {
     Setup { more: "[registrar]\nmin_expires = 1\n".to_owned(), ..Setup::simple() }
 }
 
-fn lives(setup: &Setup, is_ipv6: bool) -> Result<(), String> {
+fn lives(setup: &Setup, is_ipv6: bool, asks: bool) -> Result<(), String> {
+    let folder = Folder::new();
+    let setup = if asks { &protected(setup.clone(), "alice", &folder)? } else { setup };
     let seawall = Seawall::start(setup)?;
-    configure(&seawall, is_ipv6).map_err(|e| e.to_string())?;
+    configure(&seawall, is_ipv6, asks).map_err(|e| e.to_string())?;
     let mut phone = Background::start("baresip", &["-f", ".", "-s", "-v"], seawall.folder())?;
     let made = |metrics: &Metrics| count(metrics, "created") == 1;
     // It asks for 4 s and comes again at nine tenths of what it was granted.
     let refreshed = |metrics: &Metrics| made(metrics) && count(metrics, "refreshed") >= 2;
     let metrics = seawall.metrics(refreshed).map_err(|why| format!("{why}\n{}", phone.log()))?;
-    if metrics.sum("seawall_bindings", &[]) != 1 || metrics.responses(200) != metrics.inputs() {
+    if metrics.sum("seawall_bindings", &[]) != 1
+        || metrics.responses(200) + metrics.responses(401) != metrics.inputs()
+        || asks != (metrics.responses(401) > 0)
+    {
         return Err(format!("not one binding, or a refusal:\n{metrics}\n{}", phone.log()));
     }
     phone.signal("TERM");
@@ -51,7 +58,7 @@ fn lives(setup: &Setup, is_ipv6: bool) -> Result<(), String> {
     seawall.stop()
 }
 
-fn configure(seawall: &Seawall, is_ipv6: bool) -> std::io::Result<()> {
+fn configure(seawall: &Seawall, is_ipv6: bool, asks: bool) -> std::io::Result<()> {
     let (server, local) =
         if is_ipv6 { (seawall.v6, "[::1]:0") } else { (seawall.v4, "127.0.0.1:0") };
     let folder = seawall.folder();
@@ -63,7 +70,9 @@ fn configure(seawall: &Seawall, is_ipv6: bool) -> std::io::Result<()> {
     );
     fs::write(folder.join("config"), config)?;
     fs::write(folder.join("contacts"), "")?;
-    write_account(folder, &format!("<sip:alice@sip.test>;regint=4;outbound=\"sip:{server}\""))
+    let password = if asks { ";auth_pass=secret" } else { "" };
+    let account = format!("<sip:alice@sip.test>{password};regint=4;outbound=\"sip:{server}\"");
+    write_account(folder, &account)
 }
 
 fn write_account(folder: &Path, account: &str) -> std::io::Result<()> {

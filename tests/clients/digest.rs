@@ -45,6 +45,14 @@ fn reload() -> Result<(), String> {
     seawall.stop()
 }
 
+/// The same set-up, where one user has the password `secret` and nobody else may register. The folder holds the file.
+pub(crate) fn protected(mut setup: Setup, user: &str, folder: &Folder) -> Result<Setup, String> {
+    let file = folder.path.join("subscribers.csv");
+    fs::write(&file, line(user, "secret")).map_err(|error| error.to_string())?;
+    setup.more.push_str(&section(&file));
+    Ok(setup)
+}
+
 /// A subscriber's line in the file.
 fn line(user: &str, password: &str) -> String {
     let [md5, ..] = verifiers(user, "sip.test", password);

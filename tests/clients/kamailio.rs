@@ -1,24 +1,26 @@
 //! Kamailio as the client: its `uac` module registers an account of a text database at Seawall, refreshes it in time, and
 //! unregisters it when it is told to; as a trunk or a gateway does.
 
+use crate::digest::protected;
 use crate::trial;
 use libtest_mimic::Trial;
 use std::fs;
 use std::net::SocketAddr;
 use std::process::Command;
 use std::time::Duration;
-use tests::process::{Background, Metrics, PATIENCE, Seawall, Setup, finish, free_port};
+use tests::process::{Background, Folder, Metrics, PATIENCE, Seawall, Setup, finish, free_port};
 
 pub(crate) fn trials() -> Vec<Trial> {
     let of = |io, cores, wrong_core| Setup { io, cores, wrong_core, ..brief() };
     let all = [
-        ("IPv4, uring, all at the wrong core", of("uring", 2, true), false),
-        ("IPv6, epoll, one core", of("epoll", 1, false), true),
+        ("IPv4, uring, all at the wrong core", of("uring", 2, true), false, false),
+        ("IPv6, epoll, one core", of("epoll", 1, false), true, false),
+        ("digest, epoll, two cores", of("epoll", 2, false), false, true),
     ];
     all.into_iter()
-        .map(|(label, setup, is_ipv6)| {
+        .map(|(label, setup, is_ipv6, asks)| {
             trial(format!("kamailio registers, refreshes and unregisters ({label})"), move || {
-                lives(&setup, is_ipv6)
+                lives(&setup, is_ipv6, asks)
             })
         })
         .collect()
@@ -29,7 +31,9 @@ fn brief() -> Setup {
     Setup { more: "[registrar]\nmin_expires = 1\n".to_owned(), ..Setup::simple() }
 }
 
-fn lives(setup: &Setup, is_ipv6: bool) -> Result<(), String> {
+fn lives(setup: &Setup, is_ipv6: bool, asks: bool) -> Result<(), String> {
+    let folder = Folder::new();
+    let setup = if asks { &protected(setup.clone(), "carrier", &folder)? } else { setup };
     let seawall = Seawall::start(setup)?;
     let (server, local) = if is_ipv6 {
         (seawall.v6, SocketAddr::new(seawall.v6.ip(), free_port()))
@@ -45,7 +49,10 @@ fn lives(setup: &Setup, is_ipv6: bool) -> Result<(), String> {
     let refreshed =
         |metrics: &Metrics| count(metrics, "created") == 1 && count(metrics, "refreshed") >= 2;
     let metrics = seawall.metrics(refreshed).map_err(|why| told(why, &client))?;
-    if metrics.sum("seawall_bindings", &[]) != 1 || metrics.responses(200) != metrics.inputs() {
+    if metrics.sum("seawall_bindings", &[]) != 1
+        || metrics.responses(200) + metrics.responses(401) != metrics.inputs()
+        || asks != (metrics.responses(401) > 0)
+    {
         return Err(told(format!("not one binding, or a refusal:\n{metrics}"), &client));
     }
     if !holds_itself_for_registered(&seawall)? {
