@@ -68,12 +68,12 @@ fn check_says_what_a_file_means() {
 #[test]
 fn a_wrong_configuration_is_told_whole_and_starts_nothing() {
     let file =
-        TempFile::new("wrong", "[node]\nio = \"fast\"\n[regsitrar]\n[auth]\nmode = \"digest\"\n");
+        TempFile::new("wrong", "[node]\nio = \"fast\"\n[regsitrar]\n[auth]\nmode = \"basic\"\n");
     let expected = format!(
         "{path}:2: node.io: `fast` is unknown, expected `auto`, `uring` or `epoll`\n\
          {path}:3: regsitrar: unknown key, expected `node`, `listen`, `domains`, `registrar`, `auth`, `location`, `limits` \
          or `admin`; did you mean `registrar`?\n\
-         {path}:5: auth.mode: digest is not served by this version yet, expected `none`\n",
+         {path}:5: auth.mode: `basic` is unknown, expected `digest` or `none`\n",
         path = file.path()
     );
     for arguments in
