@@ -12,10 +12,12 @@ mod subscribers;
 
 pub use challenge::{Asker, Cause, Challenge};
 pub use digest::Algorithm;
+use subscribers::NameHash;
 pub use subscribers::{Builder, NotAdded, Subscribers};
 
 use crate::io::{CoreId, Instant, Outbox, UnixTime, Verdict};
 use crate::location::Aor;
+use crate::store::Prefetch;
 use crate::uas::{Caller, Refusal};
 use crate::wire::{Credentials, Message, Uri, unescape};
 use alloc::boxed::Box;
@@ -89,6 +91,34 @@ pub struct Authenticator {
     /// The name that is looked for, and what it is made of.
     name: Box<[u8; Aor::BYTES_MAX]>,
     user: Box<[u8; Aor::BYTES_MAX]>,
+    foreseen: Foreseen,
+}
+
+/// The hashes of names that will be looked for soon, by the scopes of their addresses-of-record.
+#[derive(Debug, Default)]
+struct Foreseen([(u64, NameHash); 16]);
+
+impl Foreseen {
+    #[inline]
+    #[allow(clippy::cast_possible_truncation, reason = "below 16")]
+    fn place(scope: u64) -> usize {
+        (scope % 16) as usize
+    }
+
+    #[inline]
+    fn put(&mut self, scope: u64, hash: NameHash) {
+        self.0[Self::place(scope)] = (scope, hash);
+    }
+
+    /// The hash that was put here, or the one that is made now.
+    #[inline]
+    fn hash(&self, scope: u64, make: impl FnOnce() -> NameHash) -> NameHash {
+        match self.0[Self::place(scope)] {
+            // A free place has the hash of no name.
+            (put, hash) if put == scope && hash != NameHash::default() => hash,
+            _ => make(),
+        }
+    }
 }
 
 impl Authenticator {
@@ -104,6 +134,7 @@ impl Authenticator {
             hasher: Hasher::new(),
             name: Box::new([0; Aor::BYTES_MAX]),
             user: Box::new([0; Aor::BYTES_MAX]),
+            foreseen: Foreseen::default(),
             realm,
             keys,
         }
@@ -117,7 +148,17 @@ impl Authenticator {
 
     /// Puts other subscribers in the place of those before, and gives them back.
     pub fn replace_subscribers(&mut self, subscribers: Arc<Subscribers>) -> Arc<Subscribers> {
+        // Names are hashed anew under the key of the new table.
+        self.foreseen = Foreseen::default();
         mem::replace(&mut self.realm.subscribers, subscribers)
+    }
+
+    /// Begins to fetch what authenticating for an address-of-record will read.
+    #[inline]
+    pub fn foresee(&mut self, aor: &Aor, prefetch: Prefetch) {
+        let hash = self.realm.subscribers.hash(aor.bytes());
+        self.foreseen.put(aor.hash().place, hash);
+        self.realm.subscribers.prefetch(hash, prefetch);
     }
 
     /// Whether a request comes from a subscriber who may act for its address-of-record. A nonce's count is used up by this.
@@ -193,7 +234,12 @@ impl Authenticator {
         let Some(name) = name(username, request.aor, &mut self.name) else {
             return Err(Cause::UnknownUser.into());
         };
-        let found = realm.subscribers.find(name, terms.algorithm);
+        let hash = if core::ptr::eq(name, request.aor.bytes()) {
+            self.foreseen.hash(scope, || realm.subscribers.hash(name))
+        } else {
+            realm.subscribers.hash(name)
+        };
+        let found = realm.subscribers.find(hash, terms.algorithm);
         let verifier = &found.verifier[..terms.algorithm.bytes()];
         let response = self.hasher.response(verifier, &terms);
         let is_right = response.is(credentials.response);

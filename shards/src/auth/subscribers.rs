@@ -10,6 +10,7 @@
 //! whom there is not.
 
 use super::digest::Algorithm;
+use crate::store::Prefetch;
 use alloc::boxed::Box;
 use alloc::vec;
 use core::fmt;
@@ -49,6 +50,10 @@ pub enum NotAdded {
     Full,
 }
 
+/// What stands for a name in one table, and means nothing in another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct NameHash(u64);
+
 /// What a look-up finds, whether there is such a subscriber or not.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Found {
@@ -85,10 +90,19 @@ impl Subscribers {
         buckets(count) * PLACES * (1 + verifier_words) * 8
     }
 
-    /// Looks for a subscriber by its name and domain, `user@domain`.
+    /// Begins to fetch what [`find`](Self::find) will read for the name of a hash.
     #[inline]
-    pub(super) fn find(&self, name: &[u8], algorithm: Algorithm) -> Found {
-        let hash = self.hash(name);
+    pub(super) fn prefetch(&self, hash: NameHash, prefetch: Prefetch) {
+        let start = self.bucket(hash.0) * self.bucket_words();
+        for line in self.words.get(start..start + self.bucket_words()).unwrap_or_default().chunks(8)
+        {
+            prefetch.line(line);
+        }
+    }
+
+    /// Looks for a subscriber by the hash of its name.
+    #[inline]
+    pub(super) fn find(&self, NameHash(hash): NameHash, algorithm: Algorithm) -> Found {
         let stride = self.bucket_words();
         let mut bucket = self.bucket(hash);
         let (mut place, mut is_known) = ((bucket * stride + PLACES) as u64, Choice::from(0));
@@ -124,8 +138,10 @@ impl Subscribers {
         Found { is_known, verifier }
     }
 
-    fn hash(&self, name: &[u8]) -> u64 {
-        SipHasher13::new_with_key(&self.key).hash(name).max(1)
+    /// The hash of a name and domain, `user@domain`.
+    #[inline]
+    pub(super) fn hash(&self, name: &[u8]) -> NameHash {
+        NameHash(SipHasher13::new_with_key(&self.key).hash(name).max(1))
     }
 
     #[inline]
@@ -185,7 +201,7 @@ impl Builder {
             // One place stays free, where look-ups end.
             return Err(NotAdded::Full);
         }
-        let hash = table.hash(name);
+        let NameHash(hash) = table.hash(name);
         let mut bucket = table.bucket(hash);
         let place = loop {
             let names = table.names(bucket);
@@ -271,7 +287,8 @@ mod tests {
             assert_eq!(table.len(), 5000);
             for number in 0..6000 {
                 for &algorithm in algorithms {
-                    let found = table.find(format!("{number}@sip.test").as_bytes(), algorithm);
+                    let name = format!("{number}@sip.test");
+                    let found = table.find(table.hash(name.as_bytes()), algorithm);
                     assert_eq!(bool::from(found.is_known), number < 5000);
                     if number < 5000 {
                         let verifier = verifier(number, algorithm);
@@ -287,9 +304,10 @@ mod tests {
     #[test]
     fn a_table_knows_nobody_by_an_algorithm_that_it_does_not_keep() {
         let table = table(10, &[Algorithm::Md5]);
-        assert!(bool::from(table.find(b"1@sip.test", Algorithm::Md5).is_known));
-        assert!(!bool::from(table.find(b"1@sip.test", Algorithm::Sha256).is_known));
-        assert!(!bool::from(Subscribers::nobody().find(b"1@sip.test", Algorithm::Md5).is_known));
+        assert!(bool::from(table.find(table.hash(b"1@sip.test"), Algorithm::Md5).is_known));
+        assert!(!bool::from(table.find(table.hash(b"1@sip.test"), Algorithm::Sha256).is_known));
+        let nobody = Subscribers::nobody();
+        assert!(!bool::from(nobody.find(nobody.hash(b"1@sip.test"), Algorithm::Md5).is_known));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! its way while the others are read. It decides nothing: what is handled without it comes to the same.
 
 use super::Settings;
+use crate::auth::Authenticator;
 use crate::io::Datagram;
 use crate::location::{Aor, Here, HomeHash, Location, NotOurs};
 use crate::store::Prefetch;
@@ -141,6 +142,7 @@ impl Ahead {
         datagrams: &[Datagram<'_>],
         completed: &Completed,
         location: &Location,
+        authenticator: Option<&mut Authenticator>,
         prefetch: Prefetch,
     ) {
         let mut sought = [None; Self::WINDOW];
@@ -156,6 +158,12 @@ impl Ahead {
                 completed.prefetch(transaction_home(hash, datagram), prefetch);
                 location.prefetch_index(hash, prefetch);
                 *sought = Some(hash);
+            }
+        }
+        if let Some(authenticator) = authenticator {
+            for (reading, _) in self.readings.iter().zip(sought).filter(|(_, hash)| hash.is_some())
+            {
+                authenticator.foresee(&reading.aor, prefetch);
             }
         }
         location.prefetch(&sought, prefetch);

@@ -93,8 +93,8 @@ impl Shard {
     /// Handling them comes to the same without it; with it memory is waited for once for all of them.
     #[inline]
     pub fn foresee(&mut self, datagrams: &[Datagram<'_>]) {
-        let Shard { settings, ahead, completed, location, prefetch, .. } = self;
-        ahead.read(settings, datagrams, completed, location, *prefetch);
+        let Shard { settings, ahead, completed, location, authenticator, prefetch, .. } = self;
+        ahead.read(settings, datagrams, completed, location, authenticator.as_mut(), *prefetch);
     }
 
     /// Thinks about one input. What has to be sent is added to `out`, which must have room.
