@@ -13,6 +13,18 @@ pub(crate) struct Sent {
     pub(crate) due_ns: u64,
     pub(crate) ua: UserAgent,
     pub(crate) cseq: u32,
+    pub(crate) leg: Leg,
+}
+
+/// Which of the messages that a request may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Leg {
+    /// The first, without credentials.
+    Bare,
+    /// The first, with credentials for a nonce that the user agent had.
+    Knowing,
+    /// With credentials, after a challenge to the first.
+    Second,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +60,7 @@ pub(crate) struct Flight {
 impl Flight {
     /// A ring of at least `room` requests, from the oldest that waits to the latest.
     pub(crate) fn new(room: usize) -> Flight {
-        let empty = Sent { due_ns: 0, ua: UserAgent(0), cseq: 0 };
+        let empty = Sent { due_ns: 0, ua: UserAgent(0), cseq: 0, leg: Leg::Bare };
         Flight {
             ring: vec![(empty, State::Answered); room.next_power_of_two()],
             next: 0,
@@ -92,6 +104,13 @@ impl Flight {
         }
     }
 
+    /// Notes that a request that [`Flight::find`] found waiting was sent again with credentials.
+    pub(crate) fn send_again(&mut self, number: u64, sent: Sent) {
+        let at = self.index(number);
+        assert_eq!(self.ring[at].1, State::Waiting, "not yet settled");
+        self.ring[at].0 = sent;
+    }
+
     /// Settles a request that [`Flight::find`] found waiting.
     pub(crate) fn settle(&mut self, number: u64) {
         let at = self.index(number);
@@ -131,7 +150,19 @@ mod tests {
     use super::*;
 
     fn at(due_ns: u64) -> Sent {
-        Sent { due_ns, ua: UserAgent(1), cseq: 2 }
+        Sent { due_ns, ua: UserAgent(1), cseq: 2, leg: Leg::Bare }
+    }
+
+    #[test]
+    fn a_second_leg_waits_in_the_place_of_the_first() {
+        let mut flight = Flight::new(4);
+        flight.depart(at(10));
+        flight.depart(at(20));
+        let again = Sent { cseq: 3, leg: Leg::Second, ..at(10) };
+        flight.send_again(0, again);
+        assert_eq!(flight.find(0), Found::Waiting(again));
+        assert_eq!(flight.waiting(), 2);
+        assert_eq!(flight.give_up(15), 1, "due when the first leg was");
     }
 
     #[test]

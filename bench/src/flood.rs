@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use crate::digest::Accounts;
 use crate::pace::Pace;
 use crate::population::{Order, Population, Walk};
 use crate::run::nanoseconds;
@@ -34,12 +35,16 @@ pub enum Payload {
     Junk,
     /// A REGISTER that is like the others but for a Max-Forwards that is no number: it gets a 400.
     Malformed,
+    /// A REGISTER with credentials for a nonce that was got in a run of
+    /// [`Workload::RegisterChallenged`](crate::Workload::RegisterChallenged) before; to be sent by who is guessing.
+    Guess,
 }
 
 impl Payload {
     pub(crate) fn template(self, domain: &str, run: u32) -> Template {
         match self {
             Payload::Register => Template::register(domain, run),
+            Payload::Guess => Template::register_with_credentials(domain, run),
             Payload::Malformed => Template::malformed_register(domain, run),
             Payload::KeepAlive => Template::constant(b"\r\n\r\n"),
             Payload::Junk => Template::constant(&b"no message of any protocol; ".repeat(18)),
@@ -84,6 +89,7 @@ pub(crate) struct Flooding<'a> {
     flood: &'a Flood,
     population: &'a Population,
     template: Template,
+    accounts: Option<&'a mut Accounts>,
     walk: Walk,
     cseq_base: u32,
     cseq_last: u32,
@@ -98,12 +104,14 @@ impl<'a> Flooding<'a> {
         flood: &'a Flood,
         population: &'a Population,
         template: Template,
+        accounts: Option<&'a mut Accounts>,
         cseq: u32,
     ) -> Flooding<'a> {
         Flooding {
             flood,
             population,
             template,
+            accounts,
             walk: Walk::new(population, Order::Scattered),
             cseq_base: cseq,
             cseq_last: cseq,
@@ -193,8 +201,15 @@ impl<'a> Flooding<'a> {
         let cseq = (self.cseq_base + lap).min(i32::MAX as u32);
         self.cseq_last = cseq;
         let request = Request { ua, address, port: port.number, sequence: self.sent, cseq };
-        self.template.patch(port.outgoing.next_slot(), self.population, &request);
-        port.outgoing.push(address, self.template.text().len());
+        let slot = port.outgoing.next_slot();
+        let length = if let Some(accounts) = &mut self.accounts {
+            let answer = accounts.answer(ua, self.sent);
+            self.template.write(slot, self.population, &request, &answer)
+        } else {
+            self.template.patch(slot, self.population, &request);
+            self.template.text().len()
+        };
+        port.outgoing.push(address, length);
         self.sent += 1;
         Ok(())
     }

@@ -5,13 +5,15 @@ use std::io;
 use std::net::SocketAddrV4;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::flood::{Flood, Flooded, Flooding};
-use crate::plan::Plan;
+use crate::digest::Accounts;
+use crate::flood::{Flood, Flooded, Flooding, Payload};
+use crate::plan::{Credentials, Plan};
 use crate::population::{Population, mix};
 use crate::report::Report;
-use crate::run::{Run, nanoseconds};
+use crate::run::{Digest, Run, nanoseconds};
 use crate::sockets::{self, Port};
 use crate::sys::ReceiveBatch;
+use crate::template::Template;
 use crate::watch::Processes;
 
 /// The first CSeq of all: ten digits, so that a message keeps its length for a billion laps.
@@ -24,6 +26,9 @@ pub struct Generator {
     population: Population,
     ports: Vec<Port>,
     receive: ReceiveBatch,
+    /// From the first run on that needs them.
+    accounts: Option<Accounts>,
+    knowing: bool,
     next_cseq: u32,
 }
 
@@ -47,8 +52,17 @@ impl Generator {
             population,
             ports,
             receive: ReceiveBatch::new(),
+            accounts: None,
+            knowing: true,
             next_cseq: CSEQ_MIN,
         })
+    }
+
+    /// Takes their passwords from all user agents: they guess, and never right.
+    #[must_use]
+    pub fn guessing(mut self) -> Generator {
+        self.knowing = false;
+        self
     }
 
     /// Starts the CSeq of the next run at `cseq`, for user agents that registered in a run of
@@ -69,8 +83,21 @@ impl Generator {
         for port in &mut self.ports {
             port.outgoing.prefill(template.text());
         }
-        let mut run =
-            Run::new(plan, &self.population, self.target, template, run_id, self.next_cseq);
+        let digest = match plan.workload.credentials() {
+            Credentials::Never => None,
+            Credentials::WhenAsked | Credentials::Kept => {
+                let (population, domain, knowing) = (&self.population, &self.domain, self.knowing);
+                let accounts =
+                    self.accounts.get_or_insert_with(|| Accounts::new(population, domain, knowing));
+                if plan.workload.is_echo() {
+                    accounts.pretend();
+                }
+                let template = Template::register_with_credentials(domain, run_id);
+                Some(Digest { accounts, template })
+            }
+        };
+        let (population, target) = (&self.population, self.target);
+        let mut run = Run::new(plan, population, target, template, digest, run_id, self.next_cseq);
         let server = plan.server_pid.map(Processes::under).transpose()?;
         let window = run.carry_out(&mut self.ports, &mut self.receive, server.as_ref())?;
         let outcome = run.finish(window);
@@ -84,7 +111,16 @@ impl Generator {
         for port in &mut self.ports {
             port.outgoing.prefill(template.text());
         }
-        let mut sending = Flooding::new(flood, &self.population, template, self.next_cseq);
+        let accounts = match flood.payload {
+            Payload::Guess => {
+                let what = "who guesses needs nonces from a run before";
+                let none = || io::Error::new(io::ErrorKind::InvalidInput, what);
+                Some(self.accounts.as_mut().ok_or_else(none)?)
+            }
+            Payload::Register | Payload::Malformed | Payload::KeepAlive | Payload::Junk => None,
+        };
+        let mut sending =
+            Flooding::new(flood, &self.population, template, accounts, self.next_cseq);
         let flooded = sending.carry_out(&mut self.ports, &mut self.receive, self.target.port())?;
         self.next_cseq = sending.cseq_last() + 1;
         Ok(flooded)

@@ -5,6 +5,7 @@
 //! carries out one [`Plan`] and answers with a [`Report`] that says, among the rest, whether
 //! the generator itself was what limited the run.
 
+mod digest;
 pub mod echo;
 mod flight;
 mod flood;
@@ -20,6 +21,7 @@ mod sys;
 mod template;
 pub mod watch;
 
+pub use digest::Subscriber;
 pub use flood::{Flood, Flooded, Payload};
 pub use generator::Generator;
 pub use pace::Pace;

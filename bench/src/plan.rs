@@ -13,12 +13,33 @@ pub enum Workload {
     RegisterInitial,
     /// Registers again, scattered over the population.
     RegisterRefresh,
+    /// Registers again without credentials, as if nobody kept a nonce, and follows each challenge: two messages and two answers
+    /// are one request.
+    RegisterChallenged,
+    /// Registers again with credentials for the nonce that each keeps, and follows a challenge where there is none or it is
+    /// stale.
+    RegisterDigest,
     /// OPTIONS to the server itself.
     Options,
     /// A REGISTER to a server that sends every datagram back, or its first bytes.
     EchoRegister,
+    /// The two messages of [`Workload::RegisterChallenged`] to such a server, one after the other.
+    EchoChallenged,
+    /// The message of [`Workload::RegisterDigest`] to such a server.
+    EchoDigest,
     /// An OPTIONS to such a server.
     EchoOptions,
+}
+
+/// What the user agents do about digest, RFC 7616.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Credentials {
+    /// They have none.
+    Never,
+    /// They show them when they are asked, and forget the nonce.
+    WhenAsked,
+    /// They show them at once as long as they have a nonce.
+    Kept,
 }
 
 impl Workload {
@@ -27,50 +48,61 @@ impl Workload {
         match self {
             Workload::RegisterInitial => "register-initial",
             Workload::RegisterRefresh => "register-refresh",
+            Workload::RegisterChallenged => "register-challenged",
+            Workload::RegisterDigest => "register-digest",
             Workload::Options => "options",
             Workload::EchoRegister => "echo-register",
+            Workload::EchoChallenged => "echo-challenged",
+            Workload::EchoDigest => "echo-digest",
             Workload::EchoOptions => "echo-options",
         }
     }
 
     pub(crate) fn template(self, domain: &str, run: u32) -> Template {
-        match self {
-            Workload::RegisterInitial | Workload::RegisterRefresh | Workload::EchoRegister => {
-                Template::register(domain, run)
-            }
-            Workload::Options | Workload::EchoOptions => Template::options(domain, run),
+        if self.is_options() {
+            Template::options(domain, run)
+        } else {
+            Template::register(domain, run)
         }
     }
 
     pub(crate) fn method(self) -> &'static [u8] {
-        match self {
-            Workload::RegisterInitial | Workload::RegisterRefresh | Workload::EchoRegister => {
-                b"REGISTER"
-            }
-            Workload::Options | Workload::EchoOptions => b"OPTIONS",
-        }
+        if self.is_options() { b"OPTIONS" } else { b"REGISTER" }
     }
 
     pub(crate) fn order(self) -> Order {
-        match self {
-            Workload::RegisterInitial => Order::Rising,
-            Workload::RegisterRefresh
-            | Workload::Options
-            | Workload::EchoRegister
-            | Workload::EchoOptions => Order::Scattered,
-        }
+        if self == Workload::RegisterInitial { Order::Rising } else { Order::Scattered }
     }
 
     /// Contacts in a right answer, where that is known.
     pub(crate) fn contacts(self) -> Option<u32> {
+        (!self.is_options() && !self.is_echo()).then_some(1)
+    }
+
+    pub(crate) fn credentials(self) -> Credentials {
         match self {
-            Workload::RegisterInitial | Workload::RegisterRefresh => Some(1),
-            Workload::Options | Workload::EchoRegister | Workload::EchoOptions => None,
+            Workload::RegisterChallenged | Workload::EchoChallenged => Credentials::WhenAsked,
+            Workload::RegisterDigest | Workload::EchoDigest => Credentials::Kept,
+            Workload::RegisterInitial
+            | Workload::RegisterRefresh
+            | Workload::Options
+            | Workload::EchoRegister
+            | Workload::EchoOptions => Credentials::Never,
         }
     }
 
     pub(crate) fn is_echo(self) -> bool {
-        matches!(self, Workload::EchoRegister | Workload::EchoOptions)
+        matches!(
+            self,
+            Workload::EchoRegister
+                | Workload::EchoChallenged
+                | Workload::EchoDigest
+                | Workload::EchoOptions
+        )
+    }
+
+    fn is_options(self) -> bool {
+        matches!(self, Workload::Options | Workload::EchoOptions)
     }
 }
 

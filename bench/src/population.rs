@@ -32,6 +32,7 @@ pub struct Population {
     ports: u32,
     addresses: u32,
     sharing: u32,
+    first: u32,
 }
 
 impl Population {
@@ -42,6 +43,7 @@ impl Population {
             ports: u32::from(ports.max(1)),
             addresses: addresses.clamp(1, ADDRESSES_MAX),
             sharing: 1,
+            first: 0,
         }
     }
 
@@ -51,6 +53,13 @@ impl Population {
     #[must_use]
     pub fn sharing(mut self, sharing: u32) -> Population {
         self.sharing = sharing.max(1);
+        self
+    }
+
+    /// Others: their names and Call-IDs are those of user agents from number `first` on, who are not in a population of `first`.
+    #[must_use]
+    pub fn starting_at(mut self, first: u32) -> Population {
+        self.first = first;
         self
     }
 
@@ -79,14 +88,15 @@ impl Population {
     /// Writes the user part of the address-of-record.
     pub(crate) fn write_user(&self, ua: UserAgent, to: &mut [u8; USER_DIGITS]) {
         to[..3].copy_from_slice(b"493");
-        write_decimal(&mut to[3..], ua.0);
+        write_decimal(&mut to[3..], self.name(ua));
     }
 
     /// Writes the Call-ID that this user agent keeps for all its registrations.
     pub(crate) fn write_call_id(&self, ua: UserAgent, to: &mut [u8; CALL_ID_BYTES]) {
         let mut hex = [0; 32];
-        let first = mix(u64::from(ua.0) << 1);
-        let second = mix((u64::from(ua.0) << 1) | 1);
+        let name = u64::from(self.name(ua));
+        let first = mix(name << 1);
+        let second = mix((name << 1) | 1);
         write_hex(&mut hex[..16], first);
         write_hex(&mut hex[16..], second);
         to[..8].copy_from_slice(&hex[..8]);
@@ -102,7 +112,12 @@ impl Population {
 
     /// Writes the From tag that this user agent keeps.
     pub(crate) fn write_tag(&self, ua: UserAgent, to: &mut [u8; TAG_BYTES]) {
-        write_hex(to, mix(u64::from(ua.0) ^ 0x5ea_0a11_0000_0000));
+        write_hex(to, mix(u64::from(self.name(ua)) ^ 0x5ea_0a11_0000_0000));
+    }
+
+    /// The number by which this user agent is known outside.
+    pub(crate) fn name(&self, ua: UserAgent) -> u32 {
+        self.first.wrapping_add(ua.0)
     }
 }
 

@@ -25,7 +25,7 @@ const PREEMPTED_SHARE_MAX: f64 = 0.05;
 /// Requests and datagrams of a whole run, warm-up included.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Counts {
-    /// Requests sent. Nothing is sent twice.
+    /// Requests sent. Nothing is sent twice; what is sent again with credentials is the same request.
     pub sent: u64,
     /// Requests that got the expected final response.
     pub answered: u64,
@@ -35,10 +35,14 @@ pub struct Counts {
     pub refused_by_status: BTreeMap<u16, u64>,
     /// Requests whose 200 did not hold the expected number of contacts.
     pub wrong_contacts: u64,
+    /// Requests that were accepted without credentials where a challenge was expected.
+    pub unchallenged: u64,
     /// Requests without a final response within the timeout.
     pub lost: u64,
     /// Datagrams received.
     pub received: u64,
+    /// Challenges that were followed.
+    pub challenged: u64,
     /// Provisional responses.
     pub provisional: u64,
     /// Responses to requests that had been answered.
@@ -57,12 +61,13 @@ pub struct Counts {
 impl Counts {
     /// Requests that ended with a final response.
     pub fn settled(&self) -> u64 {
-        self.answered + self.refused + self.wrong_contacts
+        self.answered + self.refused + self.wrong_contacts + self.unchallenged
     }
 
     /// Whether every request sent and every datagram received is counted exactly once.
     pub fn reconcile(&self) -> bool {
         let received = self.settled()
+            + self.challenged
             + self.provisional
             + self.duplicate
             + self.late
@@ -74,7 +79,9 @@ impl Counts {
 
     /// Whether every request was answered as expected and nothing else arrived.
     pub fn flawless(&self) -> bool {
-        self.reconcile() && self.sent == self.answered && self.received == self.answered
+        self.reconcile()
+            && self.sent == self.answered
+            && self.received == self.answered + self.challenged
     }
 }
 
@@ -143,7 +150,7 @@ pub struct Report {
     pub target: SocketAddrV4,
     /// How many user agents took part.
     pub user_agents: u32,
-    /// Bytes of a request.
+    /// Bytes of the longest request.
     pub request_bytes: usize,
     /// Requests in flight, in the closed loop.
     pub window: Option<u32>,
@@ -169,7 +176,7 @@ pub struct Report {
     pub own_drops: u64,
     /// CPU time of the server's processes by wall time, in percent of one CPU.
     pub server_cpu_percent: Option<f64>,
-    /// CPU time of the server's processes by requests with a final response.
+    /// CPU time of the server's processes by requests with a final response, challenges included.
     pub server_cpu_us_per_request: Option<f64>,
     /// Share of time in which the generator sent, received or checked.
     pub generator_busy_percent: f64,
@@ -310,16 +317,17 @@ impl fmt::Display for Report {
         writeln!(
             f,
             "requests   {sent:>10} sent = {answered} answered + {refused} refused + {} with wrong \
-             contacts + {lost} lost",
-            self.counts.wrong_contacts
+             contacts + {} unchallenged + {lost} lost",
+            self.counts.wrong_contacts, self.counts.unchallenged
         )?;
         for (status, count) in &self.counts.refused_by_status {
             writeln!(f, "           {count:>10} times {status}")?;
         }
         writeln!(
             f,
-            "datagrams  {received:>10} received, of these {} provisional, {} duplicate, {} late, \
+            "datagrams  {received:>10} received, of these {} challenges followed, {} provisional, {} duplicate, {} late, \
              {} mismatched, {} unmatched, {} malformed{}",
+            self.counts.challenged,
             self.counts.provisional,
             self.counts.duplicate,
             self.counts.late,

@@ -12,6 +12,18 @@ pub(crate) struct Response<'a> {
     pub(crate) method: &'a [u8],
     /// Contact values in all Contact lines.
     pub(crate) contacts: u32,
+    /// The first challenge that the user agents can answer.
+    pub(crate) challenge: Option<Challenge<'a>>,
+}
+
+/// A digest challenge by MD5 with qop=auth, RFC 7616 3.3.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Challenge<'a> {
+    pub(crate) realm: &'a [u8],
+    /// As it stands between the quotes, and is sent back.
+    pub(crate) nonce: &'a [u8],
+    /// Only the nonce was wrong.
+    pub(crate) stale: bool,
 }
 
 impl<'a> Response<'a> {
@@ -29,6 +41,7 @@ impl<'a> Response<'a> {
             cseq: 0,
             method: b"",
             contacts: 0,
+            challenge: None,
         };
         let mut lines = Lines { rest };
         lines.next()?;
@@ -67,9 +80,62 @@ impl<'a> Response<'a> {
                 self.method = value[space..].trim_ascii();
             }
             b'c' | b'm' if named(b"Contact", b"m") => self.contacts += values(value),
+            b'w' if self.challenge.is_none() && named(b"WWW-Authenticate", b"WWW-Authenticate") => {
+                self.challenge = Challenge::read(value);
+            }
             _ => {}
         }
         Some(())
+    }
+}
+
+impl<'a> Challenge<'a> {
+    /// Reads the value of a WWW-Authenticate; none if it is no challenge of that kind.
+    fn read(value: &'a [u8]) -> Option<Challenge<'a>> {
+        let value = value.trim_ascii();
+        let (scheme, mut rest) = value.split_at_checked(b"Digest ".len())?;
+        if !scheme.eq_ignore_ascii_case(b"Digest ") {
+            return None;
+        }
+        let mut challenge = Challenge { realm: b"", nonce: b"", stale: false };
+        let mut qop: &[u8] = b"";
+        let mut algorithm: &[u8] = b"MD5";
+        while let Some(equals) = memchr::memchr(b'=', rest) {
+            let name = rest[..equals].trim_ascii();
+            let text = rest[equals + 1..].trim_ascii_start();
+            let value;
+            if let Some(quoted) = text.strip_prefix(b"\"") {
+                let end = memchr::memchr(b'"', quoted)?;
+                value = &quoted[..end];
+                rest = &quoted[end + 1..];
+            } else {
+                let end = memchr::memchr(b',', text).unwrap_or(text.len());
+                value = text[..end].trim_ascii_end();
+                rest = &text[end..];
+            }
+            // What follows a value is a comma, or nothing.
+            rest = rest.trim_ascii_start();
+            rest = rest.strip_prefix(b",").unwrap_or(rest);
+            let named = |known: &[u8]| name.eq_ignore_ascii_case(known);
+            if named(b"realm") {
+                challenge.realm = value;
+            } else if named(b"nonce") {
+                challenge.nonce = value;
+            } else if named(b"stale") {
+                challenge.stale = value.eq_ignore_ascii_case(b"true");
+            } else if named(b"qop") {
+                qop = value;
+            } else if named(b"algorithm") {
+                algorithm = value;
+            }
+        }
+        let has_auth = qop.split(|b| *b == b',').any(|qop| qop.trim_ascii() == b"auth");
+        let is_plain = |text: &[u8]| !text.is_empty() && !text.contains(&b'\\');
+        (has_auth
+            && algorithm.eq_ignore_ascii_case(b"MD5")
+            && is_plain(challenge.nonce)
+            && is_plain(challenge.realm))
+        .then_some(challenge)
     }
 }
 
@@ -159,8 +225,34 @@ mod tests {
                 cseq: 17,
                 method: b"REGISTER",
                 contacts: 3,
+                challenge: None,
             }
         );
+    }
+
+    #[test]
+    fn reads_the_challenges_of_servers() {
+        let challenge = |stale| Challenge { realm: b"sip.test", nonce: b"aB+/=,1", stale };
+        for (line, expected) in [
+            (r#"Digest realm="sip.test", nonce="aB+/=,1", qop="auth""#, Some(challenge(false))),
+            (
+                r#"DIGEST nonce="aB+/=,1",stale=TRUE , algorithm=md5,opaque="", realm="sip.test",qop="auth-int, auth""#,
+                Some(challenge(true)),
+            ),
+            (r#"Digest realm="sip.test", nonce="a", algorithm=SHA-256, qop="auth""#, None),
+            (r#"Digest realm="sip.test", nonce="a""#, None),
+            (r#"Digest realm="sip.test", nonce="a\"b", qop="auth""#, None),
+            (r#"Digest realm="sip.test", nonce="a"#, None),
+            (r#"Basic realm="sip.test""#, None),
+        ] {
+            assert_eq!(Challenge::read(line.as_bytes()), expected, "{line}");
+        }
+        let text = b"SIP/2.0 401 Unauthorized\r\nVia: SIP/2.0/UDP a;branch=z9hG4bK1\r\n\
+            Call-ID: x\r\nCSeq: 1 REGISTER\r\n\
+            WWW-Authenticate: Digest realm=\"r\", nonce=\"s\", algorithm=SHA-256, qop=\"auth\"\r\n\
+            WWW-Authenticate: Digest realm=\"r\", nonce=\"n\", algorithm=MD5, qop=\"auth\"\r\n\r\n";
+        let challenge = Response::read(text).unwrap().challenge.unwrap();
+        assert_eq!(challenge, Challenge { realm: b"r", nonce: b"n", stale: false });
     }
 
     #[test]

@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
-use crate::flight::{Flight, Found, Sent};
-use crate::plan::{Extent, Plan};
-use crate::population::{CALL_ID_BYTES, Population, Walk};
+use crate::digest::{Accounts, Answer};
+use crate::flight::{Flight, Found, Leg, Sent};
+use crate::plan::{Credentials, Extent, Plan};
+use crate::population::{CALL_ID_BYTES, Population, UserAgent, Walk};
 use crate::report::{Counts, Window};
 use crate::response::{Response, hex};
 use crate::sockets::Port;
@@ -22,6 +23,16 @@ const ROUND_MAX: u64 = 256;
 
 /// How long duplicates are waited for after the last answer.
 const STRAGGLERS_NS: u64 = 20_000_000;
+
+/// The bit of a request's number in its branch that tells the second leg from the first.
+const SECOND_LEG: u64 = 1 << 47;
+
+/// What user agents need who answer challenges.
+pub(crate) struct Digest<'a> {
+    pub(crate) accounts: &'a mut Accounts,
+    /// The request with credentials.
+    pub(crate) template: Template,
+}
 
 /// What a run leaves to be reported.
 pub(crate) struct Outcome {
@@ -40,6 +51,7 @@ pub(crate) struct Run<'a> {
     population: &'a Population,
     target: SocketAddrV4,
     template: Template,
+    digest: Option<Digest<'a>>,
     run_id: u32,
     start: Instant,
     walk: Walk,
@@ -52,6 +64,8 @@ pub(crate) struct Run<'a> {
     measured_from_ns: u64,
     measured_until_ns: u64,
     last_answer_ns: u64,
+    request_bytes: usize,
+    send_blocked: u64,
 }
 
 /// Everything that is read at both ends of the measured time and subtracted.
@@ -69,13 +83,14 @@ struct Reading {
 }
 
 impl<'a> Run<'a> {
-    /// A run of `plan` whose branches carry `run_id`, as `template` does, and whose first lap has
+    /// A run of `plan` whose branches carry `run_id`, as the templates do, and whose first lap has
     /// CSeq `cseq`. Its clock starts.
     pub(crate) fn new(
         plan: &'a Plan,
         population: &'a Population,
         target: SocketAddrV4,
         template: Template,
+        digest: Option<Digest<'a>>,
         run_id: u32,
         cseq: u32,
     ) -> Run<'a> {
@@ -83,7 +98,9 @@ impl<'a> Run<'a> {
             plan,
             population,
             target,
+            request_bytes: template.text().len(),
             template,
+            digest,
             run_id,
             walk: Walk::new(population, plan.workload.order()),
             cseq_base: cseq,
@@ -95,6 +112,7 @@ impl<'a> Run<'a> {
             measured_from_ns: u64::MAX,
             measured_until_ns: u64::MAX,
             last_answer_ns: 0,
+            send_blocked: 0,
             start: Instant::now(),
         }
     }
@@ -128,7 +146,7 @@ impl<'a> Run<'a> {
             self.counts.lost += self.flight.give_up(now_ns.saturating_sub(timeout_ns));
             let mut sent = 0;
             if sending {
-                sent = self.send_due(now_ns, ports, &mut load.send_blocked)?;
+                sent = self.send_due(now_ns, ports)?;
                 sending = !self.is_over(now_ns);
                 if !sending && matches!(self.plan.extent, Extent::For(_)) {
                     self.measured_until_ns = now_ns;
@@ -160,9 +178,9 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn receive_all(&mut self, ports: &[Port], receive: &mut ReceiveBatch) -> io::Result<u64> {
+    fn receive_all(&mut self, ports: &mut [Port], receive: &mut ReceiveBatch) -> io::Result<u64> {
         let mut received = 0;
-        for (index, port) in ports.iter().enumerate() {
+        for (index, port) in ports.iter_mut().enumerate() {
             loop {
                 let count = port.receive(receive)?;
                 if count == 0 {
@@ -170,20 +188,26 @@ impl<'a> Run<'a> {
                 }
                 let now_ns = self.now_ns();
                 for datagram in receive.datagrams() {
-                    self.take(index, now_ns, &datagram);
+                    self.take(index, port, now_ns, &datagram)?;
                 }
                 received += count as u64;
                 if count < BATCH {
                     break;
                 }
             }
+            // Answers to challenges.
+            self.send_blocked += port.flush()?;
         }
         Ok(received)
     }
 
     /// Counts what still arrives after the last request was settled: duplicates, and for as long
     /// as the timeout the late answers to what was given up.
-    fn read_stragglers(&mut self, ports: &[Port], receive: &mut ReceiveBatch) -> io::Result<()> {
+    fn read_stragglers(
+        &mut self,
+        ports: &mut [Port],
+        receive: &mut ReceiveBatch,
+    ) -> io::Result<()> {
         let start_ns = self.now_ns();
         let timeout_ns = nanoseconds(self.plan.timeout);
         loop {
@@ -199,7 +223,13 @@ impl<'a> Run<'a> {
     }
 
     /// Checks one datagram and counts it in exactly one place.
-    fn take(&mut self, port_index: usize, now_ns: u64, datagram: &Datagram<'_>) {
+    fn take(
+        &mut self,
+        port_index: usize,
+        port: &mut Port,
+        now_ns: u64,
+        datagram: &Datagram<'_>,
+    ) -> io::Result<()> {
         self.counts.received += 1;
         let read = if self.plan.workload.is_echo() {
             self.template.read_echo(datagram.bytes)
@@ -208,41 +238,75 @@ impl<'a> Run<'a> {
         };
         let Some(response) = read else {
             self.counts.malformed += 1;
-            return;
+            return Ok(());
         };
-        let Some(number) = number_of(response.branch, self.run_id) else {
-            self.counts.unmatched += 1;
-            return;
-        };
-        let sent = match self.flight.find(number) {
-            Found::Waiting(sent) => sent,
-            Found::Answered => {
+        let found = number_of(response.branch, self.run_id)
+            .map(|(number, is_second)| (number, is_second, self.flight.find(number)));
+        match found {
+            None | Some((_, _, Found::Unknown)) => self.counts.unmatched += 1,
+            Some((_, _, Found::Answered)) => self.counts.duplicate += 1,
+            Some((_, _, Found::Lost)) => self.counts.late += 1,
+            Some((_, is_second, Found::Waiting(sent)))
+                if (sent.leg == Leg::Second) != is_second =>
+            {
                 self.counts.duplicate += 1;
-                return;
             }
-            Found::Lost => {
-                self.counts.late += 1;
-                return;
+            Some((_, _, Found::Waiting(sent)))
+                if !self.belongs(&sent, &response, port_index, datagram) =>
+            {
+                self.counts.mismatched += 1;
             }
-            Found::Unknown => {
-                self.counts.unmatched += 1;
-                return;
+            Some(_) if response.status < 200 => self.counts.provisional += 1,
+            Some((number, _, Found::Waiting(sent))) => {
+                if self.is_challenge(&sent, &response) {
+                    self.counts.challenged += 1;
+                    let again = Sent { cseq: sent.cseq + 1, leg: Leg::Second, ..sent };
+                    self.flight.send_again(number, again);
+                    return self.write(number, again, port);
+                }
+                self.flight.settle(number);
+                self.last_answer_ns = now_ns;
+                self.judge(&sent, &response, now_ns);
             }
+        }
+        Ok(())
+    }
+
+    /// Whether this final response asks for credentials that the user agent has; then it keeps the nonce.
+    fn is_challenge(&mut self, sent: &Sent, response: &Response<'_>) -> bool {
+        let Some(Digest { accounts, .. }) = &mut self.digest else { return false };
+        if self.plan.workload.is_echo() {
+            // What comes back without credentials stands for a challenge.
+            return sent.leg == Leg::Bare;
+        }
+        let Some(challenge) = response.challenge.filter(|_| response.status == 401) else {
+            return false;
         };
-        if !self.belongs(&sent, &response, port_index, datagram) {
-            self.counts.mismatched += 1;
-            return;
-        }
-        if response.status < 200 {
-            self.counts.provisional += 1;
-            return;
-        }
-        self.flight.settle(number);
-        self.last_answer_ns = now_ns;
+        let is_to_be_followed = match sent.leg {
+            Leg::Bare => true,
+            // RFC 7616 3.3: otherwise it was not the nonce that was wrong.
+            Leg::Knowing => challenge.stale,
+            Leg::Second => false,
+        };
+        is_to_be_followed
+            && challenge.realm == accounts.realm()
+            && accounts.take_nonce(sent.ua, challenge.nonce)
+    }
+
+    /// Counts the final response that settles a request.
+    fn judge(&mut self, sent: &Sent, response: &Response<'_>, now_ns: u64) {
+        let workload = self.plan.workload;
         if response.status != 200 {
             self.counts.refused += 1;
             *self.counts.refused_by_status.entry(response.status).or_default() += 1;
-        } else if self.plan.workload.contacts().is_some_and(|n| n != response.contacts) {
+            if let Some(digest) = &mut self.digest
+                && workload.credentials() == Credentials::Kept
+            {
+                digest.accounts.forget_nonce(sent.ua);
+            }
+        } else if self.digest.is_some() && sent.leg == Leg::Bare {
+            self.counts.unchallenged += 1;
+        } else if workload.contacts().is_some_and(|n| n != response.contacts) {
             self.counts.wrong_contacts += 1;
         } else {
             self.counts.answered += 1;
@@ -271,12 +335,7 @@ impl<'a> Run<'a> {
             && datagram.from == self.target
     }
 
-    fn send_due(
-        &mut self,
-        now_ns: u64,
-        ports: &mut [Port],
-        send_blocked: &mut u64,
-    ) -> io::Result<u64> {
+    fn send_due(&mut self, now_ns: u64, ports: &mut [Port]) -> io::Result<u64> {
         let pace = self.plan.pace;
         let left = match self.plan.extent {
             Extent::Requests(all) => all - self.counts.sent,
@@ -287,22 +346,17 @@ impl<'a> Run<'a> {
             .min(self.flight.room())
             .min(ROUND_MAX)
             .min(left);
+        // The second leg has a CSeq of its own.
+        let legs = if self.digest.is_some() { 2 } else { 1 };
         for _ in 0..count {
             let (ua, lap) = self.walk.next();
-            let port_index = self.population.port_index(ua);
-            let port = &mut ports[port_index];
-            if port.outgoing.filled() == BATCH {
-                *send_blocked += port.flush()?;
-            }
             let number = self.flight.next_number();
             let due_ns = pace.due_ns(number, now_ns);
-            let cseq = (self.cseq_base + lap).min(i32::MAX as u32);
-            self.cseq_last = cseq;
-            let address = self.population.address(ua);
-            let request = Request { ua, address, port: port.number, sequence: number, cseq };
-            self.template.patch(port.outgoing.next_slot(), self.population, &request);
-            port.outgoing.push(address, self.template.text().len());
-            self.flight.depart(Sent { due_ns, ua, cseq });
+            let cseq = (self.cseq_base + lap * legs).min(i32::MAX as u32 - 1);
+            self.cseq_last = cseq + legs - 1;
+            let sent = Sent { due_ns, ua, cseq, leg: self.first_leg(ua) };
+            self.write(number, sent, &mut ports[self.population.port_index(ua)])?;
+            self.flight.depart(sent);
             self.counts.sent += 1;
             if due_ns >= self.measured_from_ns {
                 self.lateness.saturating_record((now_ns - due_ns).max(1));
@@ -310,10 +364,50 @@ impl<'a> Run<'a> {
         }
         if count > 0 {
             for port in ports {
-                *send_blocked += port.flush()?;
+                self.send_blocked += port.flush()?;
             }
         }
         Ok(count)
+    }
+
+    /// How a user agent begins.
+    fn first_leg(&self, ua: UserAgent) -> Leg {
+        let has_nonce = |digest: &Digest<'_>| digest.accounts.has_nonce(ua);
+        match self.plan.workload.credentials() {
+            Credentials::Kept if self.digest.as_ref().is_some_and(has_nonce) => Leg::Knowing,
+            Credentials::Kept | Credentials::WhenAsked | Credentials::Never => Leg::Bare,
+        }
+    }
+
+    /// Puts a message into the batch of its port.
+    fn write(&mut self, number: u64, sent: Sent, port: &mut Port) -> io::Result<()> {
+        if port.outgoing.filled() == BATCH {
+            self.send_blocked += port.flush()?;
+        }
+        let address = self.population.address(sent.ua);
+        let sequence = match sent.leg {
+            Leg::Bare | Leg::Knowing => number,
+            Leg::Second => number | SECOND_LEG,
+        };
+        let request =
+            Request { ua: sent.ua, address, port: port.number, sequence, cseq: sent.cseq };
+        let slot = port.outgoing.next_slot();
+        let length = match &mut self.digest {
+            None => {
+                self.template.patch(slot, self.population, &request);
+                self.template.text().len()
+            }
+            Some(_) if sent.leg == Leg::Bare => {
+                self.template.write(slot, self.population, &request, &Answer::NONE)
+            }
+            Some(digest) => {
+                let answer = digest.accounts.answer(sent.ua, sequence);
+                digest.template.write(slot, self.population, &request, &answer)
+            }
+        };
+        self.request_bytes = self.request_bytes.max(length);
+        port.outgoing.push(address, length);
+        Ok(())
     }
 
     fn is_over(&self, now_ns: u64) -> bool {
@@ -343,6 +437,7 @@ impl<'a> Run<'a> {
             thread_cpu_ns: sys::thread_cpu_ns(),
             server_drops: watch::udp_drops(self.target.port())?,
             own_drops,
+            send_blocked: self.send_blocked,
             ..load.clone()
         })
     }
@@ -358,7 +453,7 @@ impl<'a> Run<'a> {
             latency: self.latency,
             lateness: self.lateness,
             window,
-            request_bytes: self.template.text().len(),
+            request_bytes: self.request_bytes,
             cseq_last: self.cseq_last,
         }
     }
@@ -384,8 +479,8 @@ fn window_between(from: &Reading, until: &Reading, own_drops_at_end: u64) -> Win
     }
 }
 
-/// The request's number in a branch of this run.
-fn number_of(branch: &[u8], run_id: u32) -> Option<u64> {
+/// The request's number in a branch of this run, and whether it is the second leg's.
+fn number_of(branch: &[u8], run_id: u32) -> Option<(u64, bool)> {
     if branch.len() != BRANCH_BYTES {
         return None;
     }
@@ -393,7 +488,8 @@ fn number_of(branch: &[u8], run_id: u32) -> Option<u64> {
     if hex(run)? != u64::from(run_id) {
         return None;
     }
-    hex(number)
+    let number = hex(number)?;
+    Some((number & !SECOND_LEG, number & SECOND_LEG != 0))
 }
 
 fn nanoseconds_histogram() -> Histogram<u64> {

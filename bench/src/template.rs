@@ -3,6 +3,7 @@
 
 use std::net::Ipv4Addr;
 
+use crate::digest::{Answer, CNONCE_BYTES, HEX_BYTES, NC_DIGITS};
 use crate::population::{
     CALL_ID_BYTES, Population, TAG_BYTES, USER_DIGITS, UserAgent, write_decimal, write_hex,
 };
@@ -26,6 +27,8 @@ const CSEQ_DIGITS: usize = 10;
 pub(crate) struct Template {
     text: Vec<u8>,
     places: Vec<(Field, usize)>,
+    /// Where a nonce of any length is put in. Nothing behind it changes.
+    nonce_at: Option<usize>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +40,9 @@ enum Field {
     CallId,
     Tag,
     CSeq,
+    Response,
+    Cnonce,
+    Nc,
 }
 
 impl Field {
@@ -49,6 +55,9 @@ impl Field {
             Field::CallId => CALL_ID_BYTES,
             Field::Tag => TAG_BYTES,
             Field::CSeq => CSEQ_DIGITS,
+            Field::Response => HEX_BYTES,
+            Field::Cnonce => CNONCE_BYTES,
+            Field::Nc => NC_DIGITS,
         }
     }
 }
@@ -67,6 +76,30 @@ pub(crate) struct Request {
 impl Template {
     /// A phone's REGISTER of about 500 bytes for `domain` with one contact.
     pub(crate) fn register(domain: &str, run: u32) -> Template {
+        let mut t = Template::registration(domain, run);
+        t.phone_headers();
+        t
+    }
+
+    /// The same with digest credentials for the realm `domain`, RFC 7616 3.4.
+    pub(crate) fn register_with_credentials(domain: &str, run: u32) -> Template {
+        let mut t = Template::registration(domain, run);
+        t.literal("Authorization: Digest username=\"");
+        t.place(Field::User);
+        t.literal(&format!("\", realm=\"{domain}\", uri=\"sip:{domain}\", response=\""));
+        t.place(Field::Response);
+        t.literal("\", algorithm=MD5, qop=auth, cnonce=\"");
+        t.place(Field::Cnonce);
+        t.literal("\", nc=");
+        t.place(Field::Nc);
+        t.literal(", nonce=\"");
+        t.nonce_at = Some(t.text.len());
+        t.literal("\"\r\n");
+        t.phone_headers();
+        t
+    }
+
+    fn registration(domain: &str, run: u32) -> Template {
         let mut t = Template::request("REGISTER", domain, run);
         t.literal("Contact: <sip:");
         t.place(Field::User);
@@ -75,7 +108,6 @@ impl Template {
         t.literal(":");
         t.place(Field::Port);
         t.literal(";line=1>\r\nExpires: 3600\r\n");
-        t.phone_headers();
         t
     }
 
@@ -99,14 +131,48 @@ impl Template {
 
     /// A datagram that is the same from everybody.
     pub(crate) fn constant(bytes: &[u8]) -> Template {
-        Template { text: bytes.to_vec(), places: Vec::new() }
+        Template { text: bytes.to_vec(), places: Vec::new(), nonce_at: None }
     }
 
     pub(crate) fn text(&self) -> &[u8] {
         &self.text
     }
 
-    /// Overwrites the changing parts in `buffer`, which holds this template's text.
+    /// Writes the whole request into `buffer`, whatever it holds, with `answer` if the template has credentials; answers its
+    /// length.
+    pub(crate) fn write(
+        &self,
+        buffer: &mut [u8],
+        population: &Population,
+        request: &Request,
+        answer: &Answer<'_>,
+    ) -> usize {
+        let (head, tail) = self.text.split_at(self.nonce_at.unwrap_or(self.text.len()));
+        let nonce = if self.nonce_at.is_some() { answer.nonce } else { b"" };
+        let mut length = 0;
+        for part in [head, nonce, tail] {
+            buffer[length..length + part.len()].copy_from_slice(part);
+            length += part.len();
+        }
+        self.patch(buffer, population, request);
+        for &(field, at) in &self.places {
+            match field {
+                Field::Response => put(buffer, at, &answer.response),
+                Field::Cnonce => put(buffer, at, &answer.cnonce),
+                Field::Nc => put(buffer, at, &answer.nc),
+                Field::User
+                | Field::Address
+                | Field::Port
+                | Field::Sequence
+                | Field::CallId
+                | Field::Tag
+                | Field::CSeq => {}
+            }
+        }
+        length
+    }
+
+    /// Overwrites the changing parts but credentials in `buffer`, which holds this template's text.
     pub(crate) fn patch(&self, buffer: &mut [u8], population: &Population, request: &Request) {
         let mut user = [0; USER_DIGITS];
         population.write_user(request.ua, &mut user);
@@ -140,6 +206,7 @@ impl Template {
                     write_decimal(&mut digits, request.cseq);
                     put(buffer, at, &digits);
                 }
+                Field::Response | Field::Cnonce | Field::Nc => {}
             }
         }
     }
@@ -149,8 +216,7 @@ impl Template {
     pub(crate) fn read_echo<'a>(&self, bytes: &'a [u8]) -> Option<Response<'a>> {
         let via = self.at(Field::Address)?;
         let enough = self.at(Field::CSeq)? + CSEQ_DIGITS;
-        if bytes.len() < enough || bytes.len() > self.text.len() || bytes[..via] != self.text[..via]
-        {
+        if bytes.len() < enough || bytes[..via] != self.text[..via] {
             return None;
         }
         let branch = self.at(Field::Sequence)? + SEQUENCE_DIGITS - BRANCH_BYTES;
@@ -163,6 +229,7 @@ impl Template {
             cseq: decimal(&bytes[cseq..cseq + CSEQ_DIGITS])?,
             method: bytes.split(|b| *b == b' ').next()?,
             contacts: 1,
+            challenge: None,
         })
     }
 
@@ -171,7 +238,7 @@ impl Template {
     }
 
     fn request(method: &str, domain: &str, run: u32) -> Template {
-        let mut t = Template { text: Vec::with_capacity(640), places: Vec::new() };
+        let mut t = Template { text: Vec::with_capacity(1024), places: Vec::new(), nonce_at: None };
         t.literal(method);
         t.literal(" sip:");
         t.literal(domain);
@@ -294,6 +361,39 @@ mod tests {
         assert_eq!("sip:493000000042@sip.test".len(), 25);
         assert_eq!("sip:493000000042@127.100.101.142:20001;line=1".len(), 45);
         assert_eq!(id.len(), 36);
+    }
+
+    #[test]
+    fn credentials_have_a_nonce_of_any_length() {
+        let population = Population::new(100, 1, 100);
+        let request = Request {
+            ua: UserAgent(42),
+            address: Ipv4Addr::new(127, 100, 101, 142),
+            port: 20001,
+            sequence: 1,
+            cseq: 1_000_000_007,
+        };
+        let template = Template::register_with_credentials("sip.test", 1);
+        let mut buffer = [b'x'; 2048];
+        for nonce in [&b"a nonce of some length"[..], b"n", b"another, again longer nonce"] {
+            let answer = Answer {
+                nonce,
+                nc: *b"0000000f",
+                cnonce: *b"01234567",
+                response: *b"0123456789abcdef0123456789abcdef",
+            };
+            let length = template.write(&mut buffer, &population, &request, &answer);
+            let text = std::str::from_utf8(&buffer[..length]).unwrap();
+            let plain = made(&Template::register("sip.test", 1), &request, &population);
+            let credentials = format!(
+                "Authorization: Digest username=\"493000000042\", realm=\"sip.test\", \
+                 uri=\"sip:sip.test\", response=\"0123456789abcdef0123456789abcdef\", \
+                 algorithm=MD5, qop=auth, cnonce=\"01234567\", nc=0000000f, nonce=\"{}\"\r\n",
+                std::str::from_utf8(nonce).unwrap()
+            );
+            assert_eq!(text.replace(&credentials, ""), plain);
+            assert!(text.contains(&credentials), "{text}");
+        }
     }
 
     #[test]

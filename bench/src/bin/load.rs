@@ -24,6 +24,8 @@ enum Command {
     Headroom(HeadroomArguments),
     /// Serve a bare echo until killed.
     Echo(EchoArguments),
+    /// Write the user agents as Seawall's file of subscribers, for the workloads with credentials.
+    Subscribers(SubscribersArguments),
 }
 
 #[derive(Args)]
@@ -104,6 +106,18 @@ struct EchoArguments {
 }
 
 #[derive(Args)]
+struct SubscribersArguments {
+    /// The file.
+    file: std::path::PathBuf,
+    /// Number of user agents.
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..))]
+    aors: u32,
+    /// Domain of the addresses-of-record, and realm.
+    #[arg(long, default_value = "sip.test")]
+    domain: String,
+}
+
+#[derive(Args)]
 struct PlaceArguments {
     /// CPU that the generator is pinned to.
     #[arg(long, default_value_t = 1)]
@@ -145,10 +159,18 @@ enum WorkloadArgument {
     RegisterInitial,
     /// REGISTER scattered over the population.
     RegisterRefresh,
+    /// REGISTER without credentials, and again with them after the challenge.
+    RegisterChallenged,
+    /// REGISTER with credentials for a nonce that each user agent keeps.
+    RegisterDigest,
     /// OPTIONS to the server itself.
     Options,
     /// REGISTER to an echo.
     EchoRegister,
+    /// REGISTER without and with credentials to an echo.
+    EchoChallenged,
+    /// REGISTER with credentials to an echo.
+    EchoDigest,
     /// OPTIONS to an echo.
     EchoOptions,
 }
@@ -158,8 +180,12 @@ impl WorkloadArgument {
         match self {
             WorkloadArgument::RegisterInitial => Workload::RegisterInitial,
             WorkloadArgument::RegisterRefresh => Workload::RegisterRefresh,
+            WorkloadArgument::RegisterChallenged => Workload::RegisterChallenged,
+            WorkloadArgument::RegisterDigest => Workload::RegisterDigest,
             WorkloadArgument::Options => Workload::Options,
             WorkloadArgument::EchoRegister => Workload::EchoRegister,
+            WorkloadArgument::EchoChallenged => Workload::EchoChallenged,
+            WorkloadArgument::EchoDigest => Workload::EchoDigest,
             WorkloadArgument::EchoOptions => Workload::EchoOptions,
         }
     }
@@ -170,6 +196,7 @@ fn main() -> ExitCode {
         Command::Run(arguments) => run(&arguments),
         Command::Headroom(arguments) => headroom(&arguments),
         Command::Echo(arguments) => echo(&arguments),
+        Command::Subscribers(arguments) => subscribers(&arguments),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("load: {error}");
@@ -182,8 +209,21 @@ fn run(arguments: &RunArguments) -> Result<ExitCode, Box<dyn std::error::Error>>
         open(&arguments.place, arguments.target, &arguments.domain, arguments.aors)?;
     generator.continue_from_cseq(arguments.cseq.unwrap_or_else(rising_cseq));
     if arguments.fill {
+        // With a nonce for those who keep one.
+        let fills = match arguments.workload {
+            WorkloadArgument::RegisterChallenged | WorkloadArgument::RegisterDigest => {
+                Workload::RegisterDigest
+            }
+            WorkloadArgument::RegisterInitial
+            | WorkloadArgument::RegisterRefresh
+            | WorkloadArgument::Options => Workload::RegisterInitial,
+            WorkloadArgument::EchoRegister
+            | WorkloadArgument::EchoChallenged
+            | WorkloadArgument::EchoDigest
+            | WorkloadArgument::EchoOptions => Workload::EchoRegister,
+        };
         let mut plan = Plan::new(
-            Workload::RegisterInitial,
+            fills,
             Pace::Closed { window: 256 },
             Extent::Requests(u64::from(arguments.aors)),
         );
@@ -232,6 +272,14 @@ fn echo(arguments: &EchoArguments) -> Result<ExitCode, Box<dyn std::error::Error
     loop {
         std::thread::park();
     }
+}
+
+fn subscribers(arguments: &SubscribersArguments) -> Result<ExitCode, Box<dyn std::error::Error>> {
+    let mut file = std::io::BufWriter::new(std::fs::File::create(&arguments.file)?);
+    let population = Population::new(arguments.aors, 1, 1);
+    population.write_subscribers(&arguments.domain, &mut file)?;
+    std::io::Write::flush(&mut file)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn open(
