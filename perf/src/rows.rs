@@ -22,6 +22,10 @@ pub enum Row {
     Initial1m,
     /// Refreshes of a million.
     Refresh1m,
+    /// Refreshes that are challenged, and answered for: two messages, two answers.
+    Challenged100k,
+    /// Refreshes with credentials for a nonce that was used before.
+    Nonce100k,
 }
 
 /// Rows that share one freshly started server.
@@ -29,20 +33,34 @@ pub enum Row {
 pub struct Session {
     /// How many addresses-of-record are registered in it.
     pub user_agents: u32,
+    /// Whether who registers has to show digest credentials.
+    pub digest: bool,
     /// Its rows, in order.
     pub rows: &'static [Row],
 }
 
 /// All sessions.
-pub const SESSIONS: [Session; 2] = [
-    Session { user_agents: 100_000, rows: &[Row::Refresh100k, Row::Options, Row::Latency50k] },
-    Session { user_agents: 1_000_000, rows: &[Row::Initial1m, Row::Refresh1m] },
+pub const SESSIONS: [Session; 3] = [
+    Session {
+        user_agents: 100_000,
+        digest: false,
+        rows: &[Row::Refresh100k, Row::Options, Row::Latency50k],
+    },
+    Session { user_agents: 1_000_000, digest: false, rows: &[Row::Initial1m, Row::Refresh1m] },
+    Session { user_agents: 100_000, digest: true, rows: &[Row::Nonce100k, Row::Challenged100k] },
 ];
 
 impl Row {
     /// All, in the order of the table.
-    pub const ALL: [Row; 5] =
-        [Row::Refresh100k, Row::Refresh1m, Row::Initial1m, Row::Options, Row::Latency50k];
+    pub const ALL: [Row; 7] = [
+        Row::Refresh100k,
+        Row::Refresh1m,
+        Row::Initial1m,
+        Row::Challenged100k,
+        Row::Nonce100k,
+        Row::Options,
+        Row::Latency50k,
+    ];
 
     /// Its name on the command line.
     pub fn key(self) -> &'static str {
@@ -52,6 +70,8 @@ impl Row {
             Row::Latency50k => "latency50k",
             Row::Initial1m => "initial1m",
             Row::Refresh1m => "refresh1m",
+            Row::Challenged100k => "challenged100k",
+            Row::Nonce100k => "nonce100k",
         }
     }
 
@@ -63,6 +83,8 @@ impl Row {
             Row::Latency50k => "50k REGISTER/s, open loop",
             Row::Initial1m => "REGISTER initial, to 1M",
             Row::Refresh1m => "REGISTER refresh, 1M AoRs",
+            Row::Challenged100k => "REGISTER with a 401 each time",
+            Row::Nonce100k => "REGISTER, nonce reused",
         }
     }
 
@@ -74,6 +96,7 @@ impl Row {
             Row::Latency50k => None,
             Row::Initial1m => Some(4.0),
             Row::Refresh1m => Some(3.5),
+            Row::Challenged100k | Row::Nonce100k => Some(2.5),
         }
     }
 
@@ -84,6 +107,8 @@ impl Row {
             Row::Refresh100k | Row::Refresh1m => {
                 (Workload::RegisterRefresh, closed, Extent::For(time))
             }
+            Row::Challenged100k => (Workload::RegisterChallenged, closed, Extent::For(time)),
+            Row::Nonce100k => (Workload::RegisterDigest, closed, Extent::For(time)),
             Row::Options => (Workload::Options, closed, Extent::For(time)),
             Row::Latency50k => {
                 (Workload::RegisterRefresh, Pace::Open { rate: 50_000 }, Extent::For(time))
@@ -104,17 +129,22 @@ impl Session {
             return None;
         }
         let extent = Extent::Requests(u64::from(self.user_agents));
-        let workload = for_server(Workload::RegisterInitial, server);
+        // Where credentials are asked for, everybody gets a nonce.
+        let fill = if self.digest { Workload::RegisterDigest } else { Workload::RegisterInitial };
+        let workload = for_server(fill, server);
         Some(Plan::new(workload, Pace::Closed { window: 256 }, extent))
     }
 }
 
-/// The same requests for an echo, which answers each with itself.
+/// The same messages for an echo, which answers each with itself: two where a challenge comes first, so that the wall of such a
+/// row is two echoes, of a message without and of one with credentials.
 fn for_server(workload: Workload, server: Server) -> Workload {
     match (server, workload) {
         (Server::Echo, Workload::RegisterInitial | Workload::RegisterRefresh) => {
             Workload::EchoRegister
         }
+        (Server::Echo, Workload::RegisterChallenged) => Workload::EchoChallenged,
+        (Server::Echo, Workload::RegisterDigest) => Workload::EchoDigest,
         (Server::Echo, Workload::Options) => Workload::EchoOptions,
         (Server::Echo | Server::Seawall | Server::Kamailio, other) => other,
     }

@@ -2,9 +2,12 @@
 //! nothing logged a message. What a fair set-up of each is, is written here and nowhere else.
 
 use std::error::Error;
+use std::io::{BufWriter, Write};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+use bench::Population;
 
 use crate::process::Process;
 
@@ -43,11 +46,16 @@ impl Server {
     }
 
     /// Starts it on `cpu`.
-    pub fn start(self, place: &Place, cpu: usize) -> Result<Process, Box<dyn Error>> {
+    pub fn start(
+        self,
+        place: &Place,
+        cpu: usize,
+        task: Task<'_>,
+    ) -> Result<Process, Box<dyn Error>> {
         let (program, arguments) = match self {
             Server::Echo => self.echo(place, cpu),
-            Server::Seawall => self.seawall(place, cpu)?,
-            Server::Kamailio => self.kamailio(place)?,
+            Server::Seawall => self.seawall(place, cpu, task)?,
+            Server::Kamailio => self.kamailio(place, task)?,
         };
         let log = place.folder.join(format!("{}.log", self.name()));
         Process::start(&program, &arguments, &cpu.to_string(), self.address(), &log)
@@ -61,30 +69,54 @@ impl Server {
         (place.programs.join("echo-server"), arguments.to_vec())
     }
 
-    fn seawall(self, place: &Place, cpu: usize) -> Result<(PathBuf, Vec<String>), Box<dyn Error>> {
+    fn seawall(
+        self,
+        place: &Place,
+        cpu: usize,
+        task: Task<'_>,
+    ) -> Result<(PathBuf, Vec<String>), Box<dyn Error>> {
+        let auth = match task.users {
+            None => "mode = \"none\"\n".to_owned(),
+            Some(users) => {
+                let file = place.folder.join("subscribers.csv");
+                let mut to = BufWriter::new(std::fs::File::create(&file)?);
+                users.write_subscribers(DOMAIN, &mut to)?;
+                to.flush()?;
+                format!(
+                    "mode = \"digest\"\nrealm = \"{DOMAIN}\"\nalgorithms = [\"MD5\"]\n\
+                     subscribers = \"{}\"\nnonce_lifetime = 3600\n",
+                    path_text(&file)?
+                )
+            }
+        };
         let file = place.folder.join("seawall.toml");
         let text = format!(
             "[node]\nname = \"side-by-side\"\ncpus = [{cpu}]\n\n\
              [[listen]]\nudp = \"{}\"\n\n\
-             [domains]\nlocal = [\"sip.test\"]\n\n\
+             [domains]\nlocal = [\"{DOMAIN}\"]\n\n\
              [registrar]\nmin_expires = 60\ndefault_expires = 3600\nmax_expires = 7200\n\
              max_contacts = 10\n\n\
-             [auth]\nmode = \"none\"\n\n\
-             [location]\nmax_bindings = 1100000\n",
-            self.address()
+             [auth]\n{auth}\n\
+             [location]\nmax_bindings = {}\n",
+            self.address(),
+            task.bindings
         );
         std::fs::write(&file, text)?;
         let arguments = vec!["run".into(), "--config".into(), path_text(&file)?];
         Ok((place.programs.join("seawall"), arguments))
     }
 
-    fn kamailio(self, place: &Place) -> Result<(PathBuf, Vec<String>), Box<dyn Error>> {
+    fn kamailio(
+        self,
+        place: &Place,
+        task: Task<'_>,
+    ) -> Result<(PathBuf, Vec<String>), Box<dyn Error>> {
         let file = place.folder.join("kamailio.cfg");
         std::fs::write(&file, include_str!("../kamailio.cfg"))?;
         let listen = format!("udp:{}", self.address());
         // Its default memory manager is five times slower. A million bindings take 0.9 GB. The
         // receive buffer is what the others ask for, as far as the system's limit allows.
-        let arguments = [
+        let mut arguments = [
             "-f",
             &path_text(&file)?,
             "-l",
@@ -99,9 +131,48 @@ impl Server {
             "4194304",
             "-DD",
             "-E",
-        ];
-        Ok((PathBuf::from("kamailio"), arguments.map(str::to_owned).to_vec()))
+        ]
+        .map(str::to_owned)
+        .to_vec();
+        let slots = format!("SLOTS_LOG2={}", (task.bindings / 3).max(2).ilog2());
+        arguments.extend(["-A".to_owned(), slots]);
+        if task.untouched {
+            arguments.extend(["-A".to_owned(), "UNTOUCHED".to_owned()]);
+        }
+        if let Some(users) = task.users {
+            write_hash_table(users, &place.folder)?;
+            let folder = path_text(&place.folder)?;
+            arguments.extend(["-A".to_owned(), format!("USERS=\"text://{folder}\"")]);
+        }
+        Ok((PathBuf::from("kamailio"), arguments))
     }
+}
+
+/// The domain of all addresses-of-record, and the realm.
+pub const DOMAIN: &str = "sip.test";
+
+/// What a server is started for.
+#[derive(Clone, Copy, Debug)]
+pub struct Task<'a> {
+    /// The bindings that it must be able to hold.
+    pub bindings: u32,
+    /// Who may register, with digest credentials; everybody without where there is none.
+    pub users: Option<&'a Population>,
+    /// Whether memory that it reserves is not to be touched before it is used, so that what is used can be seen.
+    pub untouched: bool,
+}
+
+/// The users as Kamailio's modules `htable` and `db_text` read them.
+fn write_hash_table(users: &Population, folder: &Path) -> Result<(), Box<dyn Error>> {
+    let version = "table_name(string) table_version(int)\nhtable:2\n";
+    std::fs::write(folder.join("version"), version)?;
+    let mut table = BufWriter::new(std::fs::File::create(folder.join("htable"))?);
+    let columns = "key_name(string) key_type(int) value_type(int) key_value(string) expires(int)";
+    writeln!(table, "{columns}")?;
+    for user in users.subscribers(DOMAIN) {
+        writeln!(table, "{}:0:0:{}:0", user.username, user.ha1)?;
+    }
+    Ok(table.flush()?)
 }
 
 /// Where programs are found and files are put.

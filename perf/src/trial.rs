@@ -6,7 +6,7 @@ use std::time::Duration;
 use bench::{Extent, Generator, Population, Report};
 
 use crate::rows::{Row, Session};
-use crate::servers::{Place, Server};
+use crate::servers::{DOMAIN, Place, Server, Task};
 
 /// Source ports of the generator, and the first of them (outside the ephemeral range).
 const PORTS: u16 = 8;
@@ -15,6 +15,9 @@ const FIRST_PORT: u16 = 20_000;
 /// User agents behind each address and port pair, so that the generator can outrun the servers:
 /// with one each it is about as fast as an echo.
 const SHARING: u32 = 4;
+
+/// Bindings that a server must be able to hold: some more than the largest population.
+const BINDINGS: u32 = 1_100_000;
 
 /// How often a row is measured again because something else took the generator's CPU.
 const REPEATS_MAX: u32 = 2;
@@ -50,9 +53,11 @@ pub fn measure(
     wanted: &[Row],
     setting: &Setting,
 ) -> Result<Vec<Measured>, Box<dyn Error>> {
-    let process = server.start(&setting.place, setting.server_cpu)?;
     let population = Population::new(session.user_agents, PORTS, u32::MAX).sharing(SHARING);
-    let mut generator = Generator::open(server.address(), "sip.test", population, FIRST_PORT)?;
+    let users = session.digest.then_some(&population);
+    let task = Task { bindings: BINDINGS, users, untouched: false };
+    let process = server.start(&setting.place, setting.server_cpu, task)?;
+    let mut generator = Generator::open(server.address(), DOMAIN, population.clone(), FIRST_PORT)?;
     if let Some(plan) = session.fill(server) {
         let filled = generator.run(&plan)?;
         if !filled.counts.flawless() {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bench::{Extent, Flood, Generator, Pace, Payload, Plan, Population, Workload};
 use clap::Parser;
 use perf::process::Process;
-use perf::servers::{self, Place, Server};
+use perf::servers::{self, Place, Server, Task};
 use perf::table::median;
 
 /// User agents, and how many of them share an address and port pair.
@@ -136,7 +136,8 @@ fn measure_drops(
     arguments: &Arguments,
     time: Duration,
 ) -> Result<Drops, Box<dyn Error>> {
-    let process = Server::Seawall.start(place, arguments.server_cpu)?;
+    let task = Task { bindings: 1_100_000, users: None, untouched: false };
+    let process = Server::Seawall.start(place, arguments.server_cpu, task)?;
     let mut generator = open(Server::Seawall)?;
     let pace = Pace::Closed { window: 256 };
     let all = Extent::Requests(u64::from(USER_AGENTS));

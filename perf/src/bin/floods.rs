@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bench::{Extent, Flood, Flooded, Generator, Pace, Payload, Plan, Population, Report, Workload};
 use clap::Parser;
-use perf::servers::{self, Place, Server};
+use perf::servers::{self, Place, Server, Task};
 
 /// The phones: how many, and from which ports they speak.
 const PHONES: u32 = 20_000;
@@ -136,7 +136,8 @@ fn row(
     arguments: &Arguments,
     flood: Option<(Kind, u32)>,
 ) -> Result<(), Box<dyn Error>> {
-    let process = Server::Seawall.start(place, arguments.server_cpu)?;
+    let task = Task { bindings: 1_100_000, users: None, untouched: false };
+    let process = Server::Seawall.start(place, arguments.server_cpu, task)?;
     let population = Population::new(PHONES, PHONE_PORTS, u32::MAX);
     let target = Server::Seawall.address();
     let mut phones = Generator::open(target, "sip.test", population, FIRST_PHONE_PORT)?;

@@ -18,7 +18,7 @@ use perf::trial::{self, Measured, Setting};
 /// rotated, and medians are printed. Close everything else first.
 #[derive(Parser)]
 struct Arguments {
-    /// Rows to measure, by default all: refresh100k, refresh1m, initial1m, options, latency50k.
+    /// Rows to measure, by default all: refresh100k, refresh1m, initial1m, challenged100k, nonce100k, options, latency50k.
     #[arg(long, value_delimiter = ',', value_parser = row)]
     rows: Vec<Row>,
     /// Servers to measure, by default all: echo, seawall, kamailio.
