@@ -49,14 +49,14 @@ impl Processes {
         Ok(total)
     }
 
-    /// Resident memory in bytes, each shared page counted once for each process.
+    /// Resident memory in bytes (PSS): a page that several of them share counts once.
     pub fn resident_bytes(&self) -> io::Result<u64> {
         let mut total = 0;
         for pid in &self.pids {
-            let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-            let kib = status
+            let sums = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
+            let kib = sums
                 .lines()
-                .find_map(|l| l.strip_prefix("VmRSS:"))
+                .find_map(|l| l.strip_prefix("Pss:"))
                 .and_then(|v| v.trim().strip_suffix(" kB"))
                 .and_then(|v| v.parse::<u64>().ok());
             total += kib.unwrap_or(0) * 1024;
