@@ -2,6 +2,7 @@
 
 use super::{Auth, Config};
 use shards::auth::Authenticator;
+use shards::location::Location;
 use shards::store::{Arena, Table, Wheel};
 use std::fmt;
 
@@ -21,9 +22,6 @@ const REST_SOCKET_BYTES: usize = 4 << 20;
 const REGISTER_SOCKET_BYTES: usize = 2 << 20;
 /// For what waits to leave from each of them.
 const SEND_SOCKET_BYTES: usize = 4 << 20;
-/// An address-of-record and a binding in their slabs, rounded up.
-const AOR_BYTES: usize = 24;
-const BINDING_BYTES: usize = 48;
 /// The most an arena may be, less than [`Arena`]'s 32 GiB; more is an error of the configuration.
 pub(super) const ARENA_BYTES_MAX: usize = (32 << 30) - (1 << 20);
 /// The least: a page for each of the lengths that strings may have, and the longest string, so that a few bindings find
@@ -83,10 +81,12 @@ impl Limits {
         let mut rows = vec![
             Row {
                 what: "bindings",
-                bytes: count * (AOR_BYTES + BINDING_BYTES) + index_bytes,
+                bytes: count * (Location::AOR_BYTES + Location::BINDING_BYTES) + index_bytes,
                 sum: format!(
-                    "{} x ({AOR_BYTES} address-of-record + {BINDING_BYTES} binding + 10 index + 12 timer)",
-                    thousands(count)
+                    "{} x ({} address-of-record + {} binding + 10 index + 12 timer)",
+                    thousands(count),
+                    Location::AOR_BYTES,
+                    Location::BINDING_BYTES
                 ),
             },
             Row {

@@ -75,7 +75,9 @@ struct AorEntry {
     hash: [u32; 4],
 }
 
+// Words of 32 bits keep this one small, too: the point of expiry is read and written as a whole.
 #[derive(Debug)]
+#[repr(Rust, packed(4))]
 struct BindingEntry {
     record: Ref,
     aor: u32,
@@ -96,6 +98,11 @@ enum Staged {
 }
 
 impl Location {
+    /// Bytes that the entry of an address-of-record takes.
+    pub const AOR_BYTES: usize = Slab::<AorEntry>::bytes(1);
+    /// Bytes that the entry of a binding takes.
+    pub const BINDING_BYTES: usize = Slab::<BindingEntry>::bytes(1);
+
     /// A table for `bindings` bindings whose strings take `arena_bytes`; `changes` is the most one update may have.
     #[must_use]
     pub fn new(bindings: u32, arena_bytes: usize, changes: usize) -> Self {
@@ -296,7 +303,7 @@ impl Location {
             next = entry.next;
             Some((id, entry))
         })
-        .filter(move |(_, entry)| entry.terms.expires > now)
+        .filter(move |(_, entry)| { entry.terms.expires } > now)
     }
 
     /// The newest binding of an address-of-record.
@@ -333,7 +340,7 @@ impl Location {
         let entry = self.bindings.at_mut(id).expect("a change of a binding that is gone");
         assert_eq!(entry.aor, aor, "a change of another's binding");
         // An earlier deadline has to be scheduled; a later one is found when the old one fires.
-        let earlier = terms.expires < entry.terms.expires;
+        let earlier = terms.expires < { entry.terms.expires };
         entry.terms = terms;
         if earlier {
             self.wheel.schedule(id, terms.expires);
@@ -399,7 +406,7 @@ impl Update<'_> {
         let Location { bindings, arena, .. } = &*self.location;
         let mut next = self.location.first(aor);
         while let Some(entry) = bindings.at(next) {
-            if entry.terms.expires > now && record.is(arena.get(entry.record)) {
+            if { entry.terms.expires } > now && record.is(arena.get(entry.record)) {
                 return Some((BindingId(next), entry.terms));
             }
             next = entry.next;
