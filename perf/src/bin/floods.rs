@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bench::{Extent, Flood, Flooded, Generator, Pace, Payload, Plan, Population, Report, Workload};
 use clap::Parser;
-use perf::servers::{self, Place, Server, Task};
+use perf::servers::{self, DOMAIN, Place, Server, Task};
 
 /// The phones: how many, and from which ports they speak.
 const PHONES: u32 = 20_000;
@@ -24,6 +24,9 @@ const FIRST_FLOOD_PORT: u16 = 21_000;
 /// Where floods go for comparison: a socket that nobody reads.
 const SINK: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 5069);
 
+/// Who guesses at passwords: that many, so that each has a nonce of its own before it begins.
+const GUESSERS: u32 = 20_000;
+
 /// Floods a server while phones refresh their registrations, and prints what each flood cost and what the phones noticed.
 ///
 /// The server has a CPU of its own; phones and flood share another and sleep between looks. How much of what the phones notice is
@@ -31,9 +34,12 @@ const SINK: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 5069);
 /// is lost once stays unanswered.
 #[derive(Parser)]
 struct Arguments {
-    /// Floods to try, of: sink, junk, malformed, strangers.
+    /// Floods to try, of: sink, junk, malformed, strangers, and with --digest guesses, unknown.
     #[arg(long, value_delimiter = ',', default_value = "sink,junk,malformed,strangers")]
     floods: Vec<Kind>,
+    /// Let the server ask for digest credentials. The phones have a nonce each.
+    #[arg(long)]
+    digest: bool,
     /// Datagrams a second of each.
     #[arg(long, value_delimiter = ',', default_value = "20000,100000,300000")]
     rates: Vec<u32>,
@@ -65,6 +71,10 @@ enum Kind {
     Malformed,
     /// Sound REGISTERs, each of another address-of-record.
     Strangers,
+    /// REGISTERs of the phones' users with good nonces and wrong responses.
+    Guesses,
+    /// The same of users whom nobody knows.
+    Unknown,
 }
 
 impl Kind {
@@ -74,6 +84,8 @@ impl Kind {
             Kind::Junk => "junk",
             Kind::Malformed => "malformed REGISTERs",
             Kind::Strangers => "REGISTERs of strangers",
+            Kind::Guesses => "wrong passwords",
+            Kind::Unknown => "passwords of unknown users",
         }
     }
 
@@ -82,14 +94,23 @@ impl Kind {
             Kind::Sink | Kind::Junk => Payload::Junk,
             Kind::Malformed => Payload::Malformed,
             Kind::Strangers => Payload::Register,
+            Kind::Guesses | Kind::Unknown => Payload::Guess,
         }
     }
 
     fn target(self) -> SocketAddrV4 {
         match self {
             Kind::Sink => SINK,
-            Kind::Junk | Kind::Malformed | Kind::Strangers => Server::Seawall.address(),
+            Kind::Junk | Kind::Malformed | Kind::Strangers | Kind::Guesses | Kind::Unknown => {
+                Server::Seawall.address()
+            }
         }
+    }
+
+    fn population(self) -> Population {
+        let size = if self.payload() == Payload::Guess { GUESSERS } else { STRANGERS };
+        let first = if self == Kind::Unknown { PHONES } else { 0 };
+        Population::new(size, FLOOD_PORTS, u32::MAX).sharing(SHARING).starting_at(first)
     }
 }
 
@@ -112,6 +133,10 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     // What is started from here inherits it.
     if !bench::pin_to_cpu(arguments.generator_cpu) {
         return Err(format!("there is no CPU {} for the generator", arguments.generator_cpu).into());
+    }
+    let guesses = arguments.floods.iter().any(|kind| kind.payload() == Payload::Guess);
+    if guesses && !arguments.digest {
+        return Err("guesses and unknown need --digest".into());
     }
     let _sink = UdpSocket::bind(SINK)?;
     println!(
@@ -136,28 +161,37 @@ fn row(
     arguments: &Arguments,
     flood: Option<(Kind, u32)>,
 ) -> Result<(), Box<dyn Error>> {
-    let task = Task { bindings: 1_100_000, users: None, untouched: false };
-    let process = Server::Seawall.start(place, arguments.server_cpu, task)?;
     let population = Population::new(PHONES, PHONE_PORTS, u32::MAX);
+    let users = arguments.digest.then_some(&population);
+    let task = Task { bindings: 1_100_000, users, untouched: false };
+    let process = Server::Seawall.start(place, arguments.server_cpu, task)?;
     let target = Server::Seawall.address();
-    let mut phones = Generator::open(target, "sip.test", population, FIRST_PHONE_PORT)?;
+    let mut phones = Generator::open(target, DOMAIN, population.clone(), FIRST_PHONE_PORT)?;
     let all = Extent::Requests(PHONES.into());
-    let filled =
-        phones.run(&Plan::new(Workload::RegisterInitial, Pace::Closed { window: 64 }, all))?;
+    let (fills, refreshes) = if arguments.digest {
+        (Workload::RegisterDigest, Workload::RegisterDigest)
+    } else {
+        (Workload::RegisterInitial, Workload::RegisterRefresh)
+    };
+    let filled = phones.run(&Plan::new(fills, Pace::Closed { window: 64 }, all))?;
     if !filled.counts.flawless() {
         return Err(format!("Seawall could not be filled:\n{filled}").into());
     }
     let time = Duration::try_from_secs_f64(arguments.seconds)?;
     let pace = Pace::Open { rate: arguments.phones_rate };
-    let mut plan = Plan::new(Workload::RegisterRefresh, pace, Extent::For(time));
+    let mut plan = Plan::new(refreshes, pace, Extent::For(time));
     plan.server_pid = Some(process.pid());
     plan.sleeps = true;
     plan.round = Duration::from_micros(100);
+    let mut flooding = flood.map(|(kind, _)| prepare(kind)).transpose()?;
     let (flooded, report) = std::thread::scope(|scope| {
-        let pid = process.pid();
+        let server_pid = process.pid();
         // It begins before the phones are measured, and goes on until they are done.
-        let flooding =
-            flood.map(|flood| scope.spawn(move || send(flood, time + plan_margin(), pid)));
+        let flooding = flooding.as_mut().zip(flood).map(|(generator, (kind, rate))| {
+            let time = time + plan_margin();
+            let flood = Flood { payload: kind.payload(), rate, time, sleeps: true, server_pid };
+            scope.spawn(move || generator.flood(&flood))
+        });
         let report = phones.run(&plan);
         let flooded = flooding.map(|thread| thread.join().expect("a flood does not panic"));
         (flooded.transpose(), report)
@@ -171,14 +205,22 @@ fn plan_margin() -> Duration {
     Duration::from_millis(700)
 }
 
-fn send((kind, rate): (Kind, u32), time: Duration, server_pid: u32) -> Result<Flooded, String> {
-    let population = Population::new(STRANGERS, FLOOD_PORTS, u32::MAX).sharing(SHARING);
-    // The server's own address is a domain of its own: strangers are nobody of those who are registered.
-    let domain = "127.0.0.1";
-    let flood = Flood { payload: kind.payload(), rate, time, sleeps: true, server_pid };
-    Generator::open(kind.target(), domain, population, FIRST_FLOOD_PORT)
-        .and_then(|mut generator| generator.flood(&flood))
-        .map_err(|e| e.to_string())
+/// Whoever sends a flood; who guesses has got a nonce for each guess at another user.
+fn prepare(kind: Kind) -> Result<Generator, Box<dyn Error>> {
+    let population = kind.population();
+    if kind.payload() != Payload::Guess {
+        // The server's own address is a domain of its own: strangers are nobody of those who are registered.
+        return Ok(Generator::open(kind.target(), "127.0.0.1", population, FIRST_FLOOD_PORT)?);
+    }
+    let mut generator =
+        Generator::open(kind.target(), DOMAIN, population, FIRST_FLOOD_PORT)?.guessing();
+    let once = Extent::Requests(GUESSERS.into());
+    let pace = Pace::Closed { window: 64 };
+    let report = generator.run(&Plan::new(Workload::RegisterChallenged, pace, once))?;
+    if report.counts.challenged != u64::from(GUESSERS) || report.counts.answered > 0 {
+        return Err(format!("guesses are not treated as such:\n{report}").into());
+    }
+    Ok(generator)
 }
 
 fn print(flood: Option<(Kind, u32)>, flooded: &Flooded, phones: &Report) {
