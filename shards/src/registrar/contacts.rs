@@ -176,8 +176,11 @@ fn remove_all(
     let mut removed = 0;
     loop {
         let Some((binding, held)) = update.before().bindings(id, now).nth(removed) else { break };
-        check_order(request, held.record.call_id, &held.terms)?;
-        update.remove(binding);
+        match check_order(request, held.record.call_id, &held.terms)? {
+            Order::Newer => update.remove(binding),
+            // A wildcard binds nothing: what has its branch and its CSeq was made by another request.
+            Order::Same => return Err(Refusal::OutOfOrder),
+        }
         removed += 1;
     }
     Ok(u32::try_from(removed).unwrap_or(u32::MAX))
