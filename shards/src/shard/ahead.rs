@@ -76,7 +76,7 @@ impl Reading {
                         (set, set.is_ok().then(|| self.aor.hash()))
                     }
                     // A To that can't be read is refused by the parser, wherever it is.
-                    Err(_) => (Err(NotOurs::Scheme), None),
+                    Err(_) => (Err(NotOurs::Unreadable), None),
                 };
                 Sight::Register
             }
