@@ -1,0 +1,103 @@
+//! Lives the worlds of any seed or range of seeds: `sim 42`, `sim 0..10000`, `sim 42 --only loss --agents 10`. It prints one line a
+//! seed, and everything about a seed that fails.
+
+use std::ops::Range;
+use std::process::ExitCode;
+use tests::sim::plan::{Fault, Plan, Wishes};
+use tests::sim::run;
+
+const USAGE: &str = "sim SEED | FIRST..END  [--cores N] [--agents N] [--chaos SECONDS] [--without FAULT]... [--only FAULT]... [--plan] [--all]
+  each seed is a world of its own; a failure says how to see it again. --plan shows what a seed draws and sees, too, and --all
+  more of the events before a failure";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let Arguments { seeds, wishes, shows_plan, shows_all } = match parse(&arguments) {
+        Ok(parsed) => parsed,
+        Err(why) => {
+            let faults: Vec<&str> = Fault::ALL.iter().map(|fault| fault.name()).collect();
+            eprintln!("{why}\n{USAGE}\nfaults: {}", faults.join(" "));
+            return ExitCode::from(2);
+        }
+    };
+    let mut failed = 0_u64;
+    for seed in seeds {
+        if shows_plan {
+            println!("{}", Plan::new(seed, &wishes));
+        }
+        let started = std::time::Instant::now();
+        match run(seed, &wishes) {
+            Ok(report) => {
+                let (hash, events, secs) =
+                    (report.hash, report.events, report.lived.as_nanos() / 1_000_000_000);
+                println!(
+                    "seed {seed}: {events} events in {secs} s, hash {hash:016x}, {:.2?}",
+                    started.elapsed()
+                );
+                if shows_plan {
+                    println!("{:?}", report.seen);
+                }
+            }
+            Err(failure) => {
+                failed += 1;
+                if shows_all {
+                    println!("{failure:#}");
+                } else {
+                    println!("{failure}");
+                }
+            }
+        }
+    }
+    if failed > 0 {
+        println!("{failed} seeds failed");
+        return ExitCode::FAILURE;
+    }
+    ExitCode::SUCCESS
+}
+
+struct Arguments {
+    seeds: Range<u64>,
+    wishes: Wishes,
+    shows_plan: bool,
+    shows_all: bool,
+}
+
+fn parse(arguments: &[String]) -> Result<Arguments, String> {
+    let mut seeds = None;
+    let mut wishes = Wishes::default();
+    let (mut shows_plan, mut shows_all) = (false, false);
+    let mut rest = arguments.iter();
+    while let Some(argument) = rest.next() {
+        let mut value = || rest.next().ok_or_else(|| format!("{argument} wants a value"));
+        match argument.as_str() {
+            "--cores" => wishes.cores = Some(number(value()?)?),
+            "--agents" => wishes.agents = Some(number(value()?)?),
+            "--chaos" => wishes.chaos_secs = Some(number(value()?)?),
+            "--without" => wishes.without.push(fault(value()?)?),
+            "--only" => wishes.only.push(fault(value()?)?),
+            "--plan" => shows_plan = true,
+            "--all" => shows_all = true,
+            range => seeds = Some(self::range(range)?),
+        }
+    }
+    Ok(Arguments { seeds: seeds.ok_or("which seed?")?, wishes, shows_plan, shows_all })
+}
+
+fn range(text: &str) -> Result<Range<u64>, String> {
+    match text.split_once("..") {
+        Some((first, end)) => Ok(number(first)?..number(end)?),
+        None => {
+            let seed: u64 = number(text)?;
+            Ok(seed..seed.checked_add(1).ok_or("the last seed has no end")?)
+        }
+    }
+}
+
+fn number<T: std::str::FromStr>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|_| format!("`{text}` is no number"))
+}
+
+fn fault(name: &str) -> Result<Fault, String> {
+    let found = Fault::ALL.iter().find(|fault| fault.name() == name);
+    found.copied().ok_or_else(|| format!("there is no fault `{name}`"))
+}
