@@ -17,7 +17,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("location", &["io", "store", "wire"]),
     ("uas", &["io", "store", "wire", "transaction", "location"]),
     // RFC 3261 22.2: a challenge is the refusal of a UAS, and made for an address-of-record.
-    ("auth", &["io", "wire", "location", "uas"]),
+    ("auth", &["io", "store", "wire", "location", "uas"]),
     // RFC 3261 10.3: a registrar is a UAS; it answers and refuses as one.
     ("registrar", &["io", "store", "wire", "transaction", "location", "uas"]),
     ("proxy", &["io", "store", "wire", "transaction", "location", "uas"]),

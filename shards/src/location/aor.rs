@@ -142,7 +142,12 @@ impl Aor {
         // Names are kept in the form that nearly everybody writes.
         let mut name = here.domains.canonical(uri.host.raw());
         if name.is_none() {
-            end += write_host(&uri.host, &mut self.bytes[start..]).ok_or(NotOurs::TooLong)?;
+            let Some(length) = write_host(&uri.host, &mut self.bytes[start..]) else {
+                // The reason does not depend on how a name is written.
+                let is_elsewhere = !own_port && here.with_domain(uri, |name| name.is_some());
+                return Err(if is_elsewhere { NotOurs::Domain } else { NotOurs::TooLong });
+            };
+            end += length;
             name = here.domains.canonical(&self.bytes[start..end]);
         }
         match name {
@@ -223,6 +228,7 @@ impl HomeHash {
 mod tests {
     use super::*;
     use crate::io::ListenerId;
+    use alloc::format;
     use alloc::string::{String, ToString};
 
     fn canonical(domains: &Domains, uri: &str) -> Result<String, NotOurs> {
@@ -280,6 +286,18 @@ mod tests {
             assert_eq!(canonical(&domains, uri).as_deref(), Ok("a@[2001:db8::1]"), "{uri}");
             let any = canonical(&Domains::any(), uri);
             assert_eq!(any.as_deref(), Ok("a@[2001:db8::1]"), "{uri}");
+        }
+    }
+
+    /// Found by fuzzing.
+    #[test]
+    fn the_reason_does_not_depend_on_how_a_domain_is_written() {
+        let domains = Domains::new(["sip.test"]);
+        let user = "a".repeat(505);
+        for host in ["sip.test", "SIP.test"] {
+            for (port, reason) in [("", NotOurs::TooLong), (":5070", NotOurs::Domain)] {
+                assert_eq!(canonical(&domains, &format!("sip:{user}@{host}{port}")), Err(reason));
+            }
         }
     }
 
