@@ -3,6 +3,7 @@
 use super::{Auth, Config};
 use shards::auth::Authenticator;
 use shards::location::Location;
+use shards::shard::Shard;
 use shards::store::{Arena, Table, Wheel};
 use std::fmt;
 
@@ -76,6 +77,7 @@ impl Limits {
         let queues_bytes = REST_SOCKET_BYTES + REGISTER_SOCKET_BYTES + 2 * SEND_SOCKET_BYTES;
 
         let count = bindings as usize;
+        let header_lines = usize::from(config.limits.headers);
         let index_bytes = Table::bytes(bindings) + Wheel::bytes(bindings);
         let nonces = nonces_per_core(config);
         let mut rows = vec![
@@ -102,6 +104,15 @@ impl Limits {
                 what: "completed transactions",
                 bytes: completed_bytes,
                 sum: "limits.completed_bytes".to_owned(),
+            },
+            Row {
+                what: "datagrams read ahead",
+                bytes: Shard::foreseen_bytes(header_lines),
+                sum: format!(
+                    "{} x {}",
+                    Shard::FORESEEN,
+                    thousands(Shard::foreseen_bytes(header_lines) / Shard::FORESEEN)
+                ),
             },
             Row {
                 what: "receive buffers",
@@ -135,7 +146,7 @@ impl Limits {
             cores: u16::try_from(cores).expect("CPU numbers fit, so does their count"),
             shard: shards::shard::Limits {
                 message_bytes,
-                header_lines: usize::from(config.limits.headers),
+                header_lines,
                 contacts: usize::from(config.limits.contacts),
                 bindings: count,
                 arena_bytes,

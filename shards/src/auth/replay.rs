@@ -22,10 +22,15 @@ const WINDOW: u32 = u32::BITS;
 /// The uses of nonces on one core.
 #[derive(Debug)]
 pub(super) struct Replays {
-    buckets: Vec<[Use; PLACES]>,
+    buckets: Vec<Bucket>,
     /// For each bucket, the time of the youngest nonce that it has given up; 0 for none.
     forgotten: Vec<u32>,
 }
+
+/// A cache line, and never two.
+#[derive(Clone, Debug, Default)]
+#[repr(align(64))]
+struct Bucket([Use; PLACES]);
 
 /// The uses of one nonce.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,20 +58,20 @@ impl Replays {
     #[must_use]
     pub(super) fn new(nonces: usize) -> Self {
         let buckets = buckets(nonces);
-        Replays { buckets: vec![[Use::default(); PLACES]; buckets], forgotten: vec![0; buckets] }
+        Replays { buckets: vec![Bucket::default(); buckets], forgotten: vec![0; buckets] }
     }
 
     /// Bytes of a memory for some nonces.
     #[must_use]
     pub(super) fn bytes(nonces: usize) -> usize {
-        buckets(nonces) * (size_of::<[Use; PLACES]>() + size_of::<u32>())
+        buckets(nonces) * (size_of::<Bucket>() + size_of::<u32>())
     }
 
     /// Records a use of a nonce whose response was right.
     #[inline]
     pub(super) fn record(&mut self, scope: u64, nonce: &Nonce, nc: u32) -> Seen {
         let at = self.bucket(scope, nonce.mac);
-        let (Some(bucket), Some(forgotten)) =
+        let (Some(Bucket(bucket)), Some(forgotten)) =
             (self.buckets.get_mut(at), self.forgotten.get_mut(at))
         else {
             return Seen::Forgotten;
@@ -97,7 +102,7 @@ impl Replays {
     /// Walks the invariants: the highest count of a nonce that is kept is marked, a nonce is kept once, and nothing is kept that
     /// is older than what was forgotten.
     pub(super) fn check(&self) {
-        for (bucket, &forgotten) in self.buckets.iter().zip(&self.forgotten) {
+        for (Bucket(bucket), &forgotten) in self.buckets.iter().zip(&self.forgotten) {
             for (at, used) in bucket.iter().enumerate() {
                 if used.window == 0 {
                     assert_eq!(*used, Use::default(), "a free place that is not empty");
@@ -224,7 +229,7 @@ mod tests {
         for number in 0..1000 {
             replays.record(0x1234_5678, &nonce(number, 1000), 1);
         }
-        let touched = replays.buckets.iter().filter(|bucket| bucket[0].window != 0).count();
+        let touched = replays.buckets.iter().filter(|bucket| bucket.0[0].window != 0).count();
         assert_eq!(touched, 8);
     }
 

@@ -126,6 +126,11 @@ impl Ahead {
     /// still in the nearest cache (about 1 KiB each).
     pub(super) const WINDOW: usize = 16;
 
+    /// Bytes of memory that [`Ahead::new`] reserves.
+    pub(super) const fn bytes(header_lines_max: usize) -> usize {
+        Self::WINDOW * (size_of::<Reading>() + Index::bytes(header_lines_max) + Aor::BYTES_MAX)
+    }
+
     pub(super) fn new(header_lines_max: usize) -> Self {
         Ahead {
             readings: Box::new(core::array::from_fn(|_| Reading::new(header_lines_max))),

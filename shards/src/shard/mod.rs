@@ -47,6 +47,12 @@ impl Shard {
     /// How many datagrams are read ahead at most.
     pub const FORESEEN: usize = Ahead::WINDOW;
 
+    /// Bytes of memory that reading ahead takes; a page of it is touched for each datagram.
+    #[must_use]
+    pub const fn foreseen_bytes(header_lines_max: usize) -> usize {
+        Ahead::bytes(header_lines_max)
+    }
+
     /// A shard with all the memory that it will ever use.
     ///
     /// # Panics

@@ -98,6 +98,12 @@ impl Index {
         }
     }
 
+    /// Bytes of memory that [`Index::new`] reserves.
+    #[must_use]
+    pub const fn bytes(header_lines_max: usize) -> usize {
+        size_of::<Index>() + Padded::BYTES + header_lines_max * size_of::<Line>()
+    }
+
     /// Whether the message that was peeked at is a request; false for responses and for what is not SIP.
     #[must_use]
     pub fn is_request(&self) -> bool {

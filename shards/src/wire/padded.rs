@@ -21,6 +21,9 @@ pub(super) struct Padded {
 }
 
 impl Padded {
+    /// Bytes of memory that [`Padded::new`] reserves.
+    pub(super) const BYTES: usize = BYTES + 64 + BLOCKS * 8;
+
     #[allow(clippy::expect_used, reason = "the lengths are the same two lines above")]
     pub(super) fn new() -> Self {
         let bytes = vec![0; BYTES + 64].into_boxed_slice();
