@@ -2,11 +2,13 @@
 //! for such bytes (`tests/fuzz`), and `cargo test` replays what it has learnt. Nothing here knows a fuzzer.
 
 mod bytes;
+mod credentials;
 mod parser;
 mod peek;
 mod shard;
 mod uri;
 
+pub use credentials::credentials;
 pub use parser::parser;
 pub use peek::peek;
 pub use shard::shard;
@@ -16,8 +18,13 @@ pub use uri::uri;
 pub type Target = fn(&[u8]);
 
 /// Every target by the name of its corpus.
-pub const TARGETS: &[(&str, Target)] =
-    &[("peek", peek), ("parser", parser), ("uri", uri), ("shard", shard)];
+pub const TARGETS: &[(&str, Target)] = &[
+    ("peek", peek),
+    ("parser", parser),
+    ("uri", uri),
+    ("credentials", credentials),
+    ("shard", shard),
+];
 
 /// Header lines a message may have here: few, so that the limit is met.
 const HEADER_LINES_MAX: usize = 48;
