@@ -92,6 +92,7 @@ pub struct Authenticator {
     name: Box<[u8; Aor::BYTES_MAX]>,
     user: Box<[u8; Aor::BYTES_MAX]>,
     foreseen: Foreseen,
+    prefetch: Prefetch,
 }
 
 /// The hashes of names that will be looked for soon, by the scopes of their addresses-of-record.
@@ -135,9 +136,16 @@ impl Authenticator {
             name: Box::new([0; Aor::BYTES_MAX]),
             user: Box::new([0; Aor::BYTES_MAX]),
             foreseen: Foreseen::default(),
+            prefetch: Prefetch::NONE,
             realm,
             keys,
         }
+    }
+
+    /// The same, which fetches ahead what it will read.
+    #[must_use]
+    pub fn with_prefetch(self, prefetch: Prefetch) -> Self {
+        Authenticator { prefetch, ..self }
     }
 
     /// Bytes that remembering the uses of some nonces takes.
@@ -155,10 +163,10 @@ impl Authenticator {
 
     /// Begins to fetch what authenticating for an address-of-record will read.
     #[inline]
-    pub fn foresee(&mut self, aor: &Aor, prefetch: Prefetch) {
+    pub fn foresee(&mut self, aor: &Aor) {
         let hash = self.realm.subscribers.hash(aor.bytes());
         self.foreseen.put(aor.hash().place, hash);
-        self.realm.subscribers.prefetch(hash, prefetch);
+        self.realm.subscribers.prefetch(hash, self.prefetch);
     }
 
     /// Whether a request comes from a subscriber who may act for its address-of-record. A nonce's count is used up by this.
@@ -227,6 +235,8 @@ impl Authenticator {
             is_remembered_here && self.clock.accepts(now, wall, nonce, realm.nonce_lifetime_secs)
         });
         let Some(nonce) = nonce else { return Err(Cause::Stale.into()) };
+        // It is there when the response has been worked out.
+        self.replays.prefetch(scope, &nonce, self.prefetch);
 
         let Some(username) = username(&credentials, &mut self.user) else {
             return Err(Cause::UnknownUser.into());

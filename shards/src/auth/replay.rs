@@ -9,6 +9,7 @@
 //! been used. Nothing is recorded but what came with the right response, so strangers fill nothing.
 
 use super::nonce::Nonce;
+use crate::store::Prefetch;
 use alloc::vec;
 use alloc::vec::Vec;
 
@@ -65,6 +66,16 @@ impl Replays {
     #[must_use]
     pub(super) fn bytes(nonces: usize) -> usize {
         buckets(nonces) * (size_of::<Bucket>() + size_of::<u32>())
+    }
+
+    /// Begins to fetch what [`record`](Self::record) will read.
+    #[inline]
+    pub(super) fn prefetch(&self, scope: u64, nonce: &Nonce, prefetch: Prefetch) {
+        let at = self.bucket(scope, nonce.mac);
+        if let (Some(bucket), Some(forgotten)) = (self.buckets.get(at), self.forgotten.get(at)) {
+            prefetch.line(bucket);
+            prefetch.line(forgotten);
+        }
     }
 
     /// Records a use of a nonce whose response was right.

@@ -168,7 +168,7 @@ impl Ahead {
         if let Some(authenticator) = authenticator {
             for (reading, _) in self.readings.iter().zip(sought).filter(|(_, hash)| hash.is_some())
             {
-                authenticator.foresee(&reading.aor, prefetch);
+                authenticator.foresee(&reading.aor);
             }
         }
         location.prefetch(&sought, prefetch);

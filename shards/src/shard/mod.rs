@@ -92,7 +92,8 @@ impl Shard {
     /// The same shard, which fetches ahead what it will read.
     #[must_use]
     pub fn with_prefetch(self, prefetch: Prefetch) -> Self {
-        Shard { prefetch, ..self }
+        let authenticator = self.authenticator.map(|one| one.with_prefetch(prefetch));
+        Shard { prefetch, authenticator, ..self }
     }
 
     /// Reads ahead the datagrams that are to be handled next, in this order and unchanged, at most [`FORESEEN`](Self::FORESEEN).
