@@ -46,6 +46,9 @@ impl Handler for Echo {
                 return Outcome { class: Class::Move, verdict: Verdict::Hopped(home) };
             }
             (Input::Datagram(datagram), None) | (Input::Hop(datagram), _) => datagram,
+            (Input::Letter(_), _) => return absorbed(Class::Letter),
+            (Input::Unreachable(_), _) => return absorbed(Class::Unreachable),
+            (Input::Addresses { .. }, _) => return absorbed(Class::Addresses),
         };
         let mut reply = out.reply();
         reply.put(&datagram.bytes[..datagram.bytes.len().min(self.reply_bytes_max)]);
@@ -66,4 +69,9 @@ impl Handler for Echo {
     fn publish(&self, into: &mut u64) {
         *into = self.answered;
     }
+}
+
+/// Nothing is said to it.
+fn absorbed(class: Class) -> Outcome {
+    Outcome { class, verdict: Verdict::Absorbed }
 }

@@ -308,7 +308,11 @@ fn handle(shard: &mut Shard, out: &mut Outbox, bytes: &[u8]) -> Verdict {
     let outcome = shard.handle(now, UnixTime(1_795_420_800), input, out);
     let answers = match outcome.verdict {
         Verdict::Replied | Verdict::Refused(_) => 1,
-        Verdict::Hopped(_) | Verdict::Absorbed | Verdict::Dropped(_) => 0,
+        Verdict::Forwarded
+        | Verdict::Held
+        | Verdict::Hopped(_)
+        | Verdict::Absorbed
+        | Verdict::Dropped(_) => 0,
     };
     assert_eq!(out.sends().len(), answers, "{:?} to {}", outcome, bytes.escape_ascii());
     for send in out.sends() {
@@ -326,6 +330,7 @@ fn shard() -> Shard {
         domains: Arc::new(Domains::new(["example.com"])),
         listeners: Arc::new(["192.0.2.1:5060".parse().unwrap()]),
         policy: Policy::default(),
+        proxy: shards::proxy::Policy::default(),
         realm: None,
         limits: Limits {
             message_bytes: 65_507,
@@ -334,6 +339,9 @@ fn shard() -> Shard {
             bindings: 100_000,
             arena_bytes: 64 << 20,
             completed_bytes: 1 << 20,
+            transactions: 1000,
+            branches: 2000,
+            transaction_bytes: 4 << 20,
         },
     })
 }

@@ -12,6 +12,7 @@ extern crate alloc;
 pub mod auth;
 pub mod io;
 pub mod location;
+pub mod proxy;
 pub mod registrar;
 pub mod shard;
 pub mod store;

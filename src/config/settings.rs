@@ -30,6 +30,7 @@ impl Config {
                 domains: Arc::clone(&domains),
                 listeners: Arc::clone(&listeners),
                 policy: self.policy(),
+                proxy: shards::proxy::Policy::default(),
                 realm: self.realm(limits, subscribers),
                 limits: limits.shard.clone(),
             })

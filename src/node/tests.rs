@@ -174,6 +174,9 @@ fn a_full_ring_is_a_counted_drop() {
                     std::thread::sleep(Duration::from_millis(20));
                     Outcome { class: Class::Ack, verdict: Verdict::Absorbed }
                 }
+                Input::Letter(_) | Input::Unreachable(_) | Input::Addresses { .. } => {
+                    unreachable!("nobody writes, and nothing is sent")
+                }
             }
         }
         fn run(&mut self, _: shards::io::Instant, _: &mut ()) {}
@@ -303,7 +306,9 @@ fn a_message_the_kernel_refuses_does_not_stop_those_behind_it() {
             input: Input<'_>,
             out: &mut Outbox,
         ) -> Outcome {
-            let (Input::Datagram(datagram) | Input::Hop(datagram)) = input;
+            let (Input::Datagram(datagram) | Input::Hop(datagram)) = input else {
+                unreachable!("nobody writes")
+            };
             let mut nowhere = datagram.from;
             nowhere.addr.set_port(0);
             for to in [nowhere, datagram.from] {

@@ -138,6 +138,7 @@ impl Home {
             domains: Arc::new(Domains::new(["sip.example.net"])),
             listeners: Arc::new([SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 5060)]),
             policy: Policy::default(),
+            proxy: shards::proxy::Policy::default(),
             realm,
             limits: Limits {
                 message_bytes: 16 * 1024,
@@ -146,6 +147,9 @@ impl Home {
                 bindings,
                 arena_bytes: (bindings * 384).max(1 << 20),
                 completed_bytes: 64 << 20,
+                transactions: 1000,
+                branches: 2000,
+                transaction_bytes: 4 << 20,
             },
         };
         Home {

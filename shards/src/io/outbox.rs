@@ -1,6 +1,6 @@
 //! The outbox: what a shard wants sent. It is a buffer of fixed size that the caller empties; it never grows.
 
-use super::{LocalAddr, Peer};
+use super::{CoreId, LocalAddr, Peer};
 use alloc::boxed::Box;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -17,6 +17,24 @@ pub struct Send {
     pub from: LocalAddr,
 }
 
+/// Bytes for the shard of another core, which gets them as [`Input::Letter`](super::Input::Letter). A ring that is full loses it.
+#[derive(Clone, Debug)]
+pub struct Letter {
+    /// Where the bytes are, for [`Outbox::text`].
+    pub range: Range<u32>,
+    /// Whose it is.
+    pub to: CoreId,
+}
+
+/// A name whose addresses are wanted. The answer comes as [`Input::Addresses`](super::Input::Addresses), or never.
+#[derive(Clone, Debug)]
+pub struct Question {
+    /// Where the name is, for [`Outbox::text`].
+    pub range: Range<u32>,
+    /// What the answer has to carry.
+    pub ticket: u64,
+}
+
 /// Messages waiting to be sent, in order.
 #[derive(Debug)]
 pub struct Outbox {
@@ -25,13 +43,22 @@ pub struct Outbox {
     used: usize,
     sends: Vec<Send>,
     sends_max: usize,
+    letters: Vec<Letter>,
+    questions: Vec<Question>,
 }
 
 impl Outbox {
     /// The largest payload of a UDP datagram over IPv4: 65,535 less 20 bytes of IP and 8 of UDP header.
     pub const MESSAGE_BYTES_MAX: usize = 65_507;
-    /// The most entries one input may add.
-    pub const FAN_OUT_MAX: usize = 1;
+    /// The most messages one input may add.
+    pub const FAN_OUT_MAX: usize = 16;
+    /// The most bytes of a letter or a name.
+    pub const TEXT_BYTES_MAX: usize = 16 * 1024;
+    /// The most letters that may wait, and the most questions.
+    const TEXTS_MAX: usize = 64;
+    /// What one input may add: messages of any size, and a letter or the names of as many next hops.
+    const INPUT_BYTES_MAX: usize =
+        Self::MESSAGE_BYTES_MAX * Self::FAN_OUT_MAX + Self::TEXT_BYTES_MAX;
 
     /// An outbox for `messages` datagrams and `bytes` bytes, raised where needed so that one input always fits.
     ///
@@ -39,7 +66,7 @@ impl Outbox {
     /// Where `bytes` exceeds 4 GiB.
     #[must_use]
     pub fn new(messages: usize, bytes: usize) -> Self {
-        let bytes_max = bytes.max(Self::MESSAGE_BYTES_MAX * Self::FAN_OUT_MAX);
+        let bytes_max = bytes.max(Self::INPUT_BYTES_MAX);
         let sends_max = messages.max(Self::FAN_OUT_MAX);
         assert!(u32::try_from(bytes_max).is_ok(), "an outbox holds less than 4 GiB");
         Outbox {
@@ -47,14 +74,19 @@ impl Outbox {
             used: 0,
             sends: Vec::with_capacity(sends_max),
             sends_max,
+            letters: Vec::with_capacity(Self::TEXTS_MAX),
+            questions: Vec::with_capacity(Self::TEXTS_MAX),
         }
     }
 
     /// Whether the next input can be handled to its end: the caller feeds no input while this is false.
     #[must_use]
     pub fn has_room(&self) -> bool {
-        self.bytes.len() - self.used >= Self::MESSAGE_BYTES_MAX * Self::FAN_OUT_MAX
+        let most = Self::TEXTS_MAX - Self::FAN_OUT_MAX;
+        self.bytes.len() - self.used >= Self::INPUT_BYTES_MAX
             && self.sends_max - self.sends.len() >= Self::FAN_OUT_MAX
+            && self.letters.len() <= most
+            && self.questions.len() <= most
     }
 
     /// What waits to be sent, in order.
@@ -66,13 +98,33 @@ impl Outbox {
     /// The bytes of one entry.
     #[must_use]
     pub fn bytes(&self, send: &Send) -> &[u8] {
-        &self.bytes[send.range.start as usize..send.range.end as usize]
+        self.text(&send.range)
+    }
+
+    /// What waits for other cores, in order.
+    #[must_use]
+    pub fn letters(&self) -> &[Letter] {
+        &self.letters
+    }
+
+    /// The names that are asked for.
+    #[must_use]
+    pub fn questions(&self) -> &[Question] {
+        &self.questions
+    }
+
+    /// The bytes of a letter or a name.
+    #[must_use]
+    pub fn text(&self, range: &Range<u32>) -> &[u8] {
+        &self.bytes[range.start as usize..range.end as usize]
     }
 
     /// Forgets everything: it was sent, or counted as lost.
     pub fn clear(&mut self) {
         self.used = 0;
         self.sends.clear();
+        self.letters.clear();
+        self.questions.clear();
     }
 
     /// Starts a message at the end of the buffer.
@@ -90,7 +142,7 @@ pub struct Reply<'a> {
     overflowed: bool,
 }
 
-impl Reply<'_> {
+impl<'a> Reply<'a> {
     /// Appends bytes. A message beyond [`Outbox::MESSAGE_BYTES_MAX`] can't be sent.
     #[inline]
     pub fn put(&mut self, bytes: &[u8]) {
@@ -137,12 +189,45 @@ impl Reply<'_> {
         if !self.fits() {
             return false;
         }
+        let (outbox, range) = self.keep();
+        outbox.sends.push(Send { range, to, from });
+        true
+    }
+
+    /// Makes it a letter to another core; false where it did not fit.
+    #[must_use]
+    pub fn post(self, to: CoreId) -> bool {
+        let has_place = self.outbox.letters.len() < Outbox::TEXTS_MAX;
+        if self.overflowed || !has_place || self.written().len() > Outbox::TEXT_BYTES_MAX {
+            return false;
+        }
+        let (outbox, range) = self.keep();
+        outbox.letters.push(Letter { range, to });
+        true
+    }
+
+    /// Asks for the addresses of the name that was written; false where it is too long to be one, or too much is asked already.
+    #[must_use]
+    pub fn ask(self, ticket: u64) -> bool {
+        /// RFC 1035 2.3.4.
+        const NAME_BYTES_MAX: usize = 255;
+        let has_place = self.outbox.questions.len() < Outbox::TEXTS_MAX;
+        if self.overflowed || !has_place || self.written().len() > NAME_BYTES_MAX {
+            return false;
+        }
+        let (outbox, range) = self.keep();
+        outbox.questions.push(Question { range, ticket });
+        true
+    }
+
+    /// Keeps what was written.
+    #[inline]
+    fn keep(self) -> (&'a mut Outbox, Range<u32>) {
         let Reply { outbox, end, .. } = self;
         #[allow(clippy::cast_possible_truncation, reason = "bounded by Outbox::new")]
         let range = outbox.used as u32..end as u32;
         outbox.used = end;
-        outbox.sends.push(Send { range, to, from });
-        true
+        (outbox, range)
     }
 }
 
@@ -163,7 +248,7 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_taken_back() {
         let (to, from) = ends();
-        let mut outbox = Outbox::new(2, 0);
+        let mut outbox = Outbox::new(Outbox::FAN_OUT_MAX + 1, 0);
         let mut reply = outbox.reply();
         reply.put(&vec![b'a'; Outbox::MESSAGE_BYTES_MAX]);
         reply.put(b"b");
@@ -179,11 +264,44 @@ mod tests {
         assert!(!reply.send(to, from));
 
         let mut reply = outbox.reply();
+        reply.put(&[b'a'; Outbox::TEXT_BYTES_MAX + 1]);
+        assert!(!reply.post(CoreId(1)));
+        let mut reply = outbox.reply();
+        reply.put(&[b'a'; 256]);
+        assert!(!reply.ask(1));
+        assert!(outbox.has_room());
+
+        let mut reply = outbox.reply();
         reply.put_front(b"hello world", 5);
         assert!(reply.send(to, from));
         assert_eq!(outbox.bytes(&outbox.sends()[0]), b"hello");
         assert!(!outbox.has_room());
         outbox.clear();
         assert!(outbox.has_room());
+    }
+
+    #[test]
+    fn letters_and_questions_travel_beside_what_is_sent() {
+        let mut outbox = Outbox::new(1, 0);
+        let mut reply = outbox.reply();
+        reply.put(b"to another core");
+        assert!(reply.post(CoreId(3)));
+        let mut reply = outbox.reply();
+        reply.put(b"sip.example.com");
+        assert!(reply.ask(7));
+        assert!(outbox.sends().is_empty());
+        let (letter, question) = (&outbox.letters()[0], &outbox.questions()[0]);
+        assert_eq!((letter.to, outbox.text(&letter.range)), (CoreId(3), &b"to another core"[..]));
+        assert_eq!((question.ticket, outbox.text(&question.range)), (7, &b"sip.example.com"[..]));
+        outbox.clear();
+        assert!(outbox.letters().is_empty() && outbox.questions().is_empty());
+
+        // One input adds few of them, and is not let in where they might not fit.
+        let mut asked = 0;
+        while outbox.has_room() {
+            asked += 1;
+            assert!(outbox.reply().ask(asked));
+        }
+        assert!(asked > 16);
     }
 }

@@ -7,6 +7,10 @@ use super::CoreId;
 pub enum Verdict {
     /// A final response of success went into the outbox.
     Replied,
+    /// It was passed on: to the next hops of a request, or to where the request of a response came from.
+    Forwarded,
+    /// A request that is kept until something is known that it takes to pass it on.
+    Held,
     /// It lives on another core: the caller moves the same bytes there.
     Hopped(CoreId),
     /// Nothing needed to be sent: an ACK to a refusal, or a repetition of what is still pending.
@@ -78,12 +82,28 @@ labelled! {
         RegisterChallenged = "reg-401",
         /// OPTIONS answered by this server.
         Options = "options",
+        /// An INVITE that begins a call.
+        Invite = "invite",
+        /// A request within a dialog, other than ACK.
+        InDialog = "in-dialog",
+        /// Any other request that is passed on.
+        Request = "request",
+        /// A request that a proxy challenged.
+        RequestChallenged = "request-407",
+        /// A CANCEL.
+        Cancel = "cancel",
         /// A request that was refused.
         Refusal = "refusal",
         /// An ACK.
         Ack = "ack",
         /// A response.
         Response = "response",
+        /// What another core wrote.
+        Letter = "letter",
+        /// An ICMP error about something that was sent.
+        Unreachable = "unreachable",
+        /// The addresses of a name.
+        Addresses = "addresses",
     }
 }
 

@@ -176,6 +176,7 @@ mod tests {
             domains: Arc::new(Domains::any()),
             listeners: Arc::new(["127.0.0.1:5060".parse().unwrap()]),
             policy: Policy { max_contacts: 3, ..Policy::default() },
+            proxy: crate::proxy::Policy::default(),
             realm: None,
             limits: Limits {
                 message_bytes: 65_507,
@@ -184,6 +185,9 @@ mod tests {
                 bindings,
                 arena_bytes: (bindings * 512).max(256 * 1024),
                 completed_bytes: 64 * 1024,
+                transactions: 1000,
+                branches: 2000,
+                transaction_bytes: 4 << 20,
             },
         })
     }

@@ -8,6 +8,10 @@ use crate::io::{Class, Outcome, Reason, Verdict};
 pub struct Metrics {
     /// Inputs of each class, by [`Class::index`].
     pub inputs: [u64; Class::COUNT],
+    /// Inputs passed on.
+    pub forwarded: u64,
+    /// Requests kept until something is known that it takes to pass them on.
+    pub held: u64,
     /// Inputs moved to another core.
     pub hopped: u64,
     /// Inputs that needed no answer.
@@ -40,6 +44,8 @@ impl Default for Metrics {
     fn default() -> Self {
         Metrics {
             inputs: [0; Class::COUNT],
+            forwarded: 0,
+            held: 0,
             hopped: 0,
             absorbed: 0,
             dropped: [0; Reason::COUNT],
@@ -56,12 +62,14 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// Counts what became of one input: exactly one of answered, moved, absorbed and dropped.
+    /// Counts what became of one input: exactly one of answered, passed on, kept, moved, absorbed and dropped.
     pub fn count(&mut self, outcome: Outcome) {
         self.inputs[outcome.class.index()] += 1;
         match outcome.verdict {
             Verdict::Replied => self.count_response(200),
             Verdict::Refused(status) => self.count_response(status),
+            Verdict::Forwarded => self.forwarded += 1,
+            Verdict::Held => self.held += 1,
             Verdict::Hopped(_) => self.hopped += 1,
             Verdict::Absorbed => self.absorbed += 1,
             Verdict::Dropped(reason) => self.dropped[reason.index()] += 1,
@@ -84,7 +92,8 @@ impl Metrics {
         let inputs: u64 = self.inputs.iter().sum();
         let dropped: u64 = self.dropped.iter().sum();
         let responses: u64 = self.responses.iter().sum();
-        inputs == responses + self.hopped + self.absorbed + dropped
+        let kept = self.forwarded + self.held + self.hopped + self.absorbed;
+        inputs == responses + kept + dropped
     }
 }
 
@@ -113,6 +122,8 @@ mod tests {
         for verdict in [
             Verdict::Replied,
             Verdict::Refused(503),
+            Verdict::Forwarded,
+            Verdict::Held,
             Verdict::Hopped(crate::io::CoreId(1)),
             Verdict::Absorbed,
             Verdict::Dropped(Reason::Stun),

@@ -116,6 +116,10 @@ impl Shard {
         let outcome = match input {
             Input::Datagram(datagram) => self.receive(now, wall, datagram, false, out),
             Input::Hop(datagram) => self.receive(now, wall, datagram, true, out),
+            // Nothing is sent that they could be about.
+            Input::Letter(_) => dropped(Class::Letter, Reason::NoTransaction),
+            Input::Unreachable(_) => dropped(Class::Unreachable, Reason::NoTransaction),
+            Input::Addresses { .. } => dropped(Class::Addresses, Reason::NoTransaction),
         };
         self.metrics.count(outcome);
         outcome
@@ -496,6 +500,7 @@ mod tests {
             domains: Arc::new(Domains::new(["sip.test"])),
             listeners: Arc::new(["127.0.0.1:5060".parse().unwrap()]),
             policy: Policy::default(),
+            proxy: crate::proxy::Policy::default(),
             realm: None,
             limits: Limits {
                 message_bytes: 65_507,
@@ -504,6 +509,9 @@ mod tests {
                 bindings: 100,
                 arena_bytes: 64 * 1024,
                 completed_bytes: 64 * 1024,
+                transactions: 1000,
+                branches: 2000,
+                transaction_bytes: 4 << 20,
             },
         })
     }

@@ -3,7 +3,7 @@
 use crate::auth::{self, Realm};
 use crate::io::CoreId;
 use crate::location::Domains;
-use crate::registrar::Policy;
+use crate::{proxy, registrar};
 use alloc::sync::Arc;
 use core::hash::Hasher;
 use core::net::SocketAddr;
@@ -23,7 +23,9 @@ pub struct Settings {
     /// The address each listener is bound to, by [`ListenerId`](crate::io::ListenerId).
     pub listeners: Arc<[SocketAddr]>,
     /// The registrar's policy.
-    pub policy: Policy,
+    pub policy: registrar::Policy,
+    /// The proxy's policy.
+    pub proxy: proxy::Policy,
     /// The realm in which whoever registers has to be known; `None` where everybody is believed.
     pub realm: Option<Realm>,
     /// What this shard may hold.
@@ -64,6 +66,10 @@ pub struct Keys {
     pub home: [u8; 16],
     /// Recognises transactions.
     pub transaction: [u8; 16],
+    /// Seals the branches that we put into Via.
+    pub branch: [u8; 16],
+    /// Seals what we put into Record-Route: with the first, and what was sealed with any of them is ours.
+    pub cookies: Arc<[[u8; 16]]>,
     /// Those of authentication.
     pub auth: auth::Keys,
 }
@@ -75,11 +81,22 @@ impl Keys {
         Keys {
             home: subkey(secret, b"home"),
             transaction: subkey(secret, b"transaction"),
+            branch: subkey(secret, b"branch"),
+            cookies: Arc::new([subkey(secret, b"record-route")]),
             auth: auth::Keys {
                 nonce: subkey(secret, b"nonce"),
                 names: subkey(secret, b"names of subscribers"),
             },
         }
+    }
+
+    /// The same keys, which also know what was put into Record-Route under a secret that has been replaced, so that calls
+    /// outlive it.
+    #[must_use]
+    pub fn with_previous(self, secret: &[u8; 32]) -> Self {
+        let previous = subkey(secret, b"record-route");
+        let cookies = self.cookies.iter().copied().chain([previous]).collect();
+        Keys { cookies, ..self }
     }
 }
 
@@ -117,6 +134,13 @@ pub struct Limits {
     pub arena_bytes: usize,
     /// Bytes for the responses of completed transactions.
     pub completed_bytes: usize,
+    /// The most requests that are being passed on at the same time: those that wait for their final response, and those whose
+    /// final response may still have to be sent again.
+    pub transactions: u32,
+    /// The most copies of them that are on their way to next hops.
+    pub branches: u32,
+    /// Bytes for the messages of both.
+    pub transaction_bytes: usize,
 }
 
 #[cfg(test)]
@@ -136,5 +160,7 @@ mod tests {
         let (one, two) = (Keys::derive(&[1; 32]), Keys::derive(&[2; 32]));
         assert_ne!(one.home, one.transaction);
         assert_ne!(one.home, two.home);
+        let both = two.with_previous(&[1; 32]);
+        assert_eq!(both.cookies[1], one.cookies[0]);
     }
 }

@@ -133,6 +133,8 @@ impl Collector for NodeSnapshot {
                 let dropped = core.shard.dropped.iter().sum();
                 add(&[("verdict", "replied")], accepted)?;
                 add(&[("verdict", "refused")], refused)?;
+                add(&[("verdict", "forwarded")], core.shard.forwarded)?;
+                add(&[("verdict", "held")], core.shard.held)?;
                 add(&[("verdict", "hopped")], core.shard.hopped)?;
                 add(&[("verdict", "absorbed")], core.shard.absorbed)?;
                 add(&[("verdict", "dropped")], dropped)

@@ -272,7 +272,8 @@ impl World {
         self.post();
         match (outcome.verdict, sent) {
             (Verdict::Replied | Verdict::Refused(_), 1)
-            | (Verdict::Hopped(_) | Verdict::Absorbed | Verdict::Dropped(_), 0) => Ok(outcome),
+            | (Verdict::Hopped(_) | Verdict::Absorbed | Verdict::Dropped(_), 0)
+            | (Verdict::Forwarded | Verdict::Held, _) => Ok(outcome),
             (verdict, sent) => {
                 Err(format!("the verdict is {verdict:?} and {sent} messages were sent"))
             }
@@ -389,6 +390,8 @@ fn same<T: PartialEq + std::fmt::Display + ?Sized>(
 fn verdict_text(verdict: Verdict) -> String {
     match verdict {
         Verdict::Replied => "replied".to_owned(),
+        Verdict::Forwarded => "forwarded".to_owned(),
+        Verdict::Held => "held".to_owned(),
         Verdict::Hopped(core) => format!("hopped {}", core.0),
         Verdict::Absorbed => "absorbed".to_owned(),
         Verdict::Refused(status) => format!("refused {status}"),
@@ -409,6 +412,8 @@ fn counter(shard: &Shard, name: &str) -> Option<u64> {
             let of = |one: &&Cause| one.label() == cause;
             Cause::ALL.iter().find(of).map_or(0, |one| metrics.challenged[one.index()])
         }
+        "forwarded" => metrics.forwarded,
+        "held" => metrics.held,
         "hopped" => metrics.hopped,
         _ => return None,
     })

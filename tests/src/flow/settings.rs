@@ -23,6 +23,7 @@ pub(super) fn settings(flow: &Flow, homes: Homes) -> Result<Settings, String> {
             "[2001:db8::1]:5060".parse().unwrap(),
         ]),
         policy: Policy::default(),
+        proxy: shards::proxy::Policy::default(),
         realm: None,
         limits: Limits {
             message_bytes: 16 * 1024,
@@ -31,6 +32,9 @@ pub(super) fn settings(flow: &Flow, homes: Homes) -> Result<Settings, String> {
             bindings: 1000,
             arena_bytes: 1 << 20,
             completed_bytes: 256 * 1024,
+            transactions: 1000,
+            branches: 2000,
+            transaction_bytes: 4 << 20,
         },
     };
     let mut subscribers = Vec::new();

@@ -79,6 +79,7 @@ fn never_let_in(message: &[u8]) {
         domains: Arc::new(Domains::new(["sip.test"])),
         listeners: Arc::new(["127.0.0.1:5060".parse().unwrap()]),
         policy: Policy::default(),
+        proxy: shards::proxy::Policy::default(),
         realm: Some(Realm {
             name: REALM.into(),
             algorithms: vec![Algorithm::Sha256, Algorithm::Md5],
@@ -93,6 +94,9 @@ fn never_let_in(message: &[u8]) {
             bindings: 4,
             arena_bytes: 64 * 1024,
             completed_bytes: 16 * 1024,
+            transactions: 1000,
+            branches: 2000,
+            transaction_bytes: 4 << 20,
         },
     });
     let mut out = Outbox::new(1, 0);

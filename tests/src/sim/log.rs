@@ -100,6 +100,8 @@ impl Log {
                     Verdict::Absorbed => (3, 0),
                     Verdict::Refused(status) => (4, u64::from(status)),
                     Verdict::Dropped(reason) => (5, reason.index() as u64),
+                    Verdict::Forwarded => (6, 0),
+                    Verdict::Held => (7, 0),
                 };
                 self.mix((outcome.class.index() as u64) << 32 | number << 8 | kind);
             }

@@ -226,6 +226,7 @@ impl Plan {
             listeners: self.listeners().into(),
             policy: self.policy.clone(),
             // Everybody is believed: what a replay may do is then for RFC 3261 10.3 alone to say.
+            proxy: shards::proxy::Policy::default(),
             realm: None,
             limits: self.limits.clone(),
         }
@@ -280,6 +281,9 @@ fn limits(random: &mut Random, agents: usize, faults: &BTreeMap<Fault, u32>) -> 
         bindings,
         arena_bytes: (bindings * 1024).max(1 << 20),
         completed_bytes,
+        transactions: 1000,
+        branches: 2000,
+        transaction_bytes: 4 << 20,
     }
 }
 

@@ -164,6 +164,9 @@ impl Handler for Saboteur {
         let (datagram, moved) = match input {
             Input::Datagram(datagram) => (datagram, self.sabotage == Sabotage::IgnoresHomes),
             Input::Hop(datagram) => (datagram, true),
+            Input::Letter(_) | Input::Unreachable(_) | Input::Addresses { .. } => {
+                return self.shard.handle(now, wall, input, out);
+            }
         };
         if self.sabotage == Sabotage::LosesInputs && !datagram.bytes.starts_with(b"REGISTER") {
             return Outcome { class: Class::Junk, verdict: Verdict::Dropped(Reason::NotSip) };

@@ -109,6 +109,7 @@ impl World {
             domains: Arc::new(domains),
             listeners: Arc::new(listeners),
             policy: policy.clone(),
+            proxy: shards::proxy::Policy::default(),
             realm: None,
             limits: Limits {
                 message_bytes: bytes.one_of(&[700, 4096]),
@@ -117,6 +118,9 @@ impl World {
                 bindings: bytes.one_of(&[2, 16]),
                 arena_bytes: bytes.one_of(&[0, 8 << 10, 64 << 10]),
                 completed_bytes: bytes.one_of(&[0, 2 << 10, 64 << 10]),
+                transactions: 1000,
+                branches: 2000,
+                transaction_bytes: 4 << 20,
             },
         };
         // A record has at most half of the table, and an answer is a request and all bindings at most.
@@ -208,7 +212,7 @@ impl World {
         let answer = match outcome.verdict {
             Verdict::Replied => Some(200),
             Verdict::Refused(status) => Some(status),
-            Verdict::Absorbed | Verdict::Dropped(_) => None,
+            Verdict::Forwarded | Verdict::Held | Verdict::Absorbed | Verdict::Dropped(_) => None,
             Verdict::Hopped(_) => panic!("it moved twice"),
         };
         let sends = self.out.sends();

@@ -12,7 +12,11 @@ impl Oracle {
         let status = match step.outcome.verdict {
             Verdict::Replied => Some(200),
             Verdict::Refused(status) => Some(status),
-            Verdict::Hopped(_) | Verdict::Absorbed | Verdict::Dropped(_) => None,
+            Verdict::Forwarded
+            | Verdict::Held
+            | Verdict::Hopped(_)
+            | Verdict::Absorbed
+            | Verdict::Dropped(_) => None,
         };
         let responses: Vec<_> =
             step.sends.iter().map(|(_, _, bytes)| Response::read(bytes)).collect();

@@ -189,7 +189,11 @@ impl Oracle {
         match verdict {
             Verdict::Refused(status) => self.saw(&status.to_string()),
             Verdict::Dropped(reason) => self.saw(reason.label()),
-            Verdict::Replied | Verdict::Hopped(_) | Verdict::Absorbed => {}
+            Verdict::Replied
+            | Verdict::Forwarded
+            | Verdict::Held
+            | Verdict::Hopped(_)
+            | Verdict::Absorbed => {}
         }
         let changes = self.count(step);
         let response = self.check_sends(step);
@@ -366,9 +370,12 @@ impl Oracle {
         };
         let home = match step.outcome.verdict {
             Verdict::Hopped(home) => home,
-            Verdict::Replied | Verdict::Absorbed | Verdict::Refused(_) | Verdict::Dropped(_) => {
-                step.core
-            }
+            Verdict::Replied
+            | Verdict::Forwarded
+            | Verdict::Held
+            | Verdict::Absorbed
+            | Verdict::Refused(_)
+            | Verdict::Dropped(_) => step.core,
         };
         let is_elsewhere = home != step.core;
         let is_hop = matches!(step.outcome.verdict, Verdict::Hopped(_));
