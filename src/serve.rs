@@ -289,8 +289,8 @@ impl Handler for Shard {
         Shard::run(self, now, errand);
     }
 
-    fn expire(&mut self, now: Instant, budget: u32, _out: &mut Outbox) {
-        Shard::expire(self, now, budget);
+    fn expire(&mut self, now: Instant, budget: u32, out: &mut Outbox) {
+        Shard::expire(self, now, budget, out);
     }
 
     fn deadline(&self) -> Option<Instant> {

@@ -20,7 +20,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("auth", &["io", "store", "wire", "location", "uas"]),
     // RFC 3261 10.3: a registrar is a UAS; it answers and refuses as one.
     ("registrar", &["io", "store", "wire", "transaction", "location", "uas"]),
-    ("proxy", &["io", "store", "wire", "transaction", "location", "uas"]),
+    // RFC 3261 22.3: a proxy asks for credentials, and refuses as a UAS does.
+    ("proxy", &["io", "store", "wire", "transaction", "location", "auth", "uas"]),
     (
         "shard",
         &["io", "store", "wire", "transaction", "location", "auth", "registrar", "proxy", "uas"],

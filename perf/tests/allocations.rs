@@ -214,7 +214,7 @@ fn a_message_allocates_nothing() {
         // Half a minute passes in a thousand rounds, so that bindings and completed transactions end.
         home.now = home.now.plus(std::time::Duration::from_millis(30));
         let before = allocations();
-        home.shard.expire(home.now, 100);
+        home.expire(100);
         assert_eq!(allocations(), before, "allocations for timers");
     };
     // Until each phone has its bindings as it leaves them.

@@ -3,7 +3,7 @@
 //!
 //! A datagram walks through the rooms in this order and never turns back:
 //! [`shard`] routes it, [`wire`] reads it, [`transaction`] recognises what was answered already, [`auth`] tells whose it is,
-//! [`registrar`] or [`uas`] decides, [`location`] remembers, and the reply lands in the [`io::Outbox`].
+//! [`registrar`], [`proxy`] or [`uas`] decides, [`location`] remembers, and the reply lands in the [`io::Outbox`].
 #![no_std]
 #![forbid(unsafe_code)]
 

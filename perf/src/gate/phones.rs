@@ -186,6 +186,12 @@ impl Home {
         let wall = UnixTime(1_800_000_000 + self.now.as_nanos() / 1_000_000_000);
         self.shard.handle(self.now, wall, Input::Datagram(datagram), &mut self.out)
     }
+
+    /// Does what time has made due, at most `budget` things of it.
+    pub fn expire(&mut self, budget: u32) {
+        self.out.clear();
+        self.shard.expire(self.now, budget, &mut self.out);
+    }
 }
 
 #[cfg(test)]

@@ -161,6 +161,13 @@ impl Authenticator {
         mem::replace(&mut self.realm.subscribers, subscribers)
     }
 
+    /// Whether an address-of-record is that of a subscriber. Whoever asks for it is not told apart by what it costs.
+    #[must_use]
+    pub fn knows(&self, aor: &Aor) -> bool {
+        let subscribers = &self.realm.subscribers;
+        subscribers.find(subscribers.hash(aor.bytes()), self.realm.algorithms[0]).is_known.into()
+    }
+
     /// Begins to fetch what authenticating for an address-of-record will read.
     #[inline]
     pub fn foresee(&mut self, aor: &Aor) {

@@ -1,11 +1,13 @@
 //! The seam: everything that enters and leaves a [`Shard`](crate::shard::Shard), as plain data. It owns no state of
 //! the protocol and never interprets a message.
 
+mod homes;
 mod outbox;
 mod peer;
 mod time;
 mod verdict;
 
+pub use homes::Homes;
 pub use outbox::{Letter, Outbox, Question, Reply, Send};
 pub use peer::{CoreId, ListenerId, LocalAddr, Peer, Transport};
 pub use time::{Instant, UnixTime};

@@ -9,6 +9,8 @@ pub struct Instant(u64);
 impl Instant {
     /// The start of the process.
     pub const START: Instant = Instant(0);
+    /// Later than anything: for what is not due at all.
+    pub const NEVER: Instant = Instant(u64::MAX);
 
     /// The point `nanos` nanoseconds after the start.
     #[must_use]

@@ -124,6 +124,10 @@ labelled! {
         BadRequest = "bad_request",
         /// A response that breaks the grammar.
         BadResponse = "bad_response",
+        /// An ACK that has passed as many proxies as it may, RFC 3261 16.3 step 3.
+        TooManyHops = "too_many_hops",
+        /// An ACK whose next hop is not known or may not be used.
+        NoWay = "no_way",
         /// A response that belongs to no transaction, RFC 6026 7.2.
         NoTransaction = "no_transaction",
         /// A request so short that the refusal would be more than twice its length.

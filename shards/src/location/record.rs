@@ -43,11 +43,17 @@ impl<'a> Record<'a> {
     /// Replaces `out` by the record's bytes. False where a string is longer than 65,535 bytes.
     #[must_use]
     pub fn encode(&self, out: &mut Vec<u8>) -> bool {
+        out.clear();
+        self.append(out)
+    }
+
+    /// Puts the record's bytes behind those in `out`. False where a string is longer than 65,535 bytes; nothing was put then.
+    #[must_use]
+    pub fn append(&self, out: &mut Vec<u8>) -> bool {
         let strings = [self.contact, self.params, self.path, self.call_id];
         if strings.iter().any(|string| string.len() > usize::from(u16::MAX)) {
             return false;
         }
-        out.clear();
         out.extend_from_slice(self.head().as_bytes());
         // The contact with its brackets and its parameters, as a response lists it.
         out.push(b'<');

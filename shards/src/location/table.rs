@@ -120,7 +120,13 @@ impl Location {
     /// Finds an address-of-record; `None` where it has no binding.
     #[must_use]
     pub fn find(&self, aor: &Aor) -> Option<AorId> {
-        let hash = words(aor.hash());
+        self.find_hash(aor.hash())
+    }
+
+    /// The same, by what stands for it: who asks from another core has nothing else.
+    #[must_use]
+    pub fn find_hash(&self, hash: HomeHash) -> Option<AorId> {
+        let hash = words(hash);
         let is_it = |id| self.aors.at(id).is_some_and(|entry| entry.hash == hash);
         self.index.find(place(hash), is_it).map(AorId)
     }

@@ -1,5 +1,276 @@
-//! The proxy, RFC 3261 16: where a request goes, and what becomes of the responses.
+//! The transaction-stateful proxy, RFC 3261 16: which requests are passed on, where to, and what becomes of their responses. It owns
+//! what is on its way, and never looks into a body.
+//!
+//! A request walks through `request` (is it known already, may it pass, where does it go: `decide`, `route`), `forward` (a branch
+//! for each target) and out. A response walks through `response` (whose branch is it) and `upstream` (which one is passed
+//! back). `timers` does what nobody else does in time.
 
+mod branch;
+mod cancel;
+mod contexts;
+mod cookie;
+mod decide;
+mod digits;
+mod forward;
+mod metrics;
 mod policy;
+mod request;
+mod response;
+mod route;
+mod targets;
+mod test;
+#[cfg(test)]
+mod tests;
+mod timers;
+mod upstream;
+mod write;
 
+pub use branch::core_of;
+pub use decide::Trace;
+pub use metrics::{Gauges, Metrics};
 pub use policy::{ListenerPolicy, Neighbour, Network, NextHop, Policy};
+pub use request::Request;
+
+use crate::auth::{Authenticator, Subscribers};
+use crate::io::{CoreId, Homes, Instant, LocalAddr, Outbox};
+use crate::location::{Aor, Domains, Here, Location};
+use crate::store::Memory;
+use crate::transaction::Completed;
+use crate::wire::{self, Edits, Index, Message};
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use contexts::Contexts;
+use core::net::SocketAddr;
+use route::Names;
+
+/// What a proxy is told at its start.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The core that it runs on.
+    pub core: CoreId,
+    /// The cores on which messages live.
+    pub homes: Homes,
+    /// Its policy.
+    pub policy: Policy,
+    /// The domains we answer for.
+    pub domains: Arc<Domains>,
+    /// The address each listener is bound to.
+    pub listeners: Arc<[SocketAddr]>,
+    /// The keys it uses.
+    pub keys: Keys,
+    /// The most requests that are passed on at the same time.
+    pub transactions: u32,
+    /// The most branches of them.
+    pub branches: u32,
+    /// Bytes for their messages.
+    pub transaction_bytes: usize,
+    /// The largest message, in bytes.
+    pub message_bytes: usize,
+    /// The most header lines of a message.
+    pub header_lines: usize,
+    /// The most targets of a request.
+    pub targets: usize,
+}
+
+/// The keys that a proxy uses; see [`shard::Keys`](crate::shard::Keys).
+#[derive(Clone)]
+pub struct Keys {
+    /// Finds home cores.
+    pub home: [u8; 16],
+    /// Recognises transactions.
+    pub transaction: [u8; 16],
+    /// Seals branches.
+    pub branch: [u8; 16],
+    /// Seals what goes into Record-Route.
+    pub cookies: Arc<[[u8; 16]]>,
+}
+
+impl core::fmt::Debug for Keys {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("Keys(secret)")
+    }
+}
+
+/// What is around a proxy while it thinks.
+#[derive(Debug)]
+pub struct Around<'a> {
+    /// Now.
+    pub now: Instant,
+    /// The bindings of this core.
+    pub location: &'a Location,
+    /// The transactions that are answered.
+    pub completed: &'a mut Completed,
+    /// For what has to be sent.
+    pub out: &'a mut Outbox,
+}
+
+/// The proxy of one core.
+#[derive(Debug)]
+pub struct Proxy {
+    setup: Arc<Setup>,
+    contexts: Contexts,
+    /// Who has to show who they are, where anybody has to.
+    authenticator: Option<Authenticator>,
+    tools: Tools,
+    /// A message that is read again, and a request that is sent to further targets meanwhile.
+    reader: Reader,
+    requests: Option<Reader>,
+    metrics: Metrics,
+}
+
+/// What never changes.
+#[derive(Debug)]
+struct Setup {
+    core: CoreId,
+    homes: Homes,
+    policy: Policy,
+    domains: Arc<Domains>,
+    listeners: Arc<[SocketAddr]>,
+    keys: Keys,
+    /// What each listener is called in Via; nothing where it depends on the address that was reached.
+    sent_by: Vec<Option<Box<[u8]>>>,
+}
+
+/// Scratch, used again for each message.
+#[derive(Debug)]
+struct Tools {
+    edits: Edits,
+    from: Aor,
+    to: Aor,
+    /// A target set, and the order of what goes into it.
+    set: Vec<u8>,
+    order: Vec<(u16, u32)>,
+    texts: forward::Texts,
+}
+
+/// A message that was kept, read again.
+#[derive(Debug)]
+struct Reader {
+    bytes: Vec<u8>,
+    index: Index,
+}
+
+impl Reader {
+    fn new(message_bytes: usize, header_lines: usize) -> Self {
+        // What we have written into a message comes on top.
+        let added_lines = 8;
+        Reader {
+            bytes: Vec::with_capacity(message_bytes.max(Outbox::MESSAGE_BYTES_MAX)),
+            index: Index::new(header_lines + added_lines),
+        }
+    }
+
+    /// Reads a kept message. It was read before, so it can be read.
+    fn read(&mut self, kept: &[u8]) -> Option<Message<'_>> {
+        self.bytes.clear();
+        self.bytes.extend_from_slice(kept);
+        wire::peek(&self.bytes, &mut self.index);
+        let message = Message::parse(&self.bytes, &mut self.index).ok();
+        debug_assert!(message.is_some(), "what was kept can be read");
+        message
+    }
+}
+
+impl Setup {
+    fn here(&self, to: LocalAddr) -> Here<'_> {
+        Here { domains: &self.domains, listeners: &self.listeners, to }
+    }
+
+    fn names(&self, to: LocalAddr) -> Names<'_> {
+        Names { here: self.here(to), policy: &self.policy, cookies: &self.keys.cookies }
+    }
+}
+
+impl Proxy {
+    /// How many tables [`memory`](Self::memory) tells of.
+    pub const TABLES: usize = 3;
+
+    /// A proxy with all the memory that it will ever use.
+    #[must_use]
+    pub fn new(settings: Settings, authenticator: Option<Authenticator>) -> Self {
+        let Settings { core, homes, policy, domains, listeners, keys, .. } = settings;
+        let sent_by = (0..listeners.len())
+            .map(|number| {
+                let advertised =
+                    policy.listeners.get(number).and_then(|one| one.advertised.clone());
+                let bound = listeners[number];
+                let address = (!bound.ip().is_unspecified()).then(|| format!("{bound}").into());
+                advertised.or(address).map(|name: Box<str>| Box::from(name.as_bytes()))
+            })
+            .collect();
+        Proxy {
+            contexts: Contexts::new(
+                settings.transactions,
+                settings.branches,
+                settings.transaction_bytes,
+            ),
+            authenticator,
+            tools: Tools {
+                edits: Edits::new(),
+                from: Aor::new(),
+                to: Aor::new(),
+                set: Vec::with_capacity(Outbox::TEXT_BYTES_MAX + 2 * usize::from(u16::MAX)),
+                order: Vec::with_capacity(settings.targets),
+                texts: forward::Texts::new(),
+            },
+            reader: Reader::new(settings.message_bytes, settings.header_lines),
+            requests: Some(Reader::new(settings.message_bytes, settings.header_lines)),
+            setup: Arc::new(Setup { core, homes, policy, domains, listeners, keys, sent_by }),
+            metrics: Metrics::default(),
+        }
+    }
+
+    /// Bytes that a request being passed on takes besides its messages, and those of a branch.
+    #[must_use]
+    pub const fn entry_bytes() -> (usize, usize) {
+        (Contexts::CONTEXT_BYTES, Contexts::BRANCH_BYTES)
+    }
+
+    /// Puts other subscribers in the place of those before, which are dropped: the registrar has them too.
+    pub fn replace_subscribers(&mut self, subscribers: &Arc<Subscribers>) {
+        if let Some(authenticator) = &mut self.authenticator {
+            authenticator.replace_subscribers(Arc::clone(subscribers));
+        }
+    }
+
+    /// When [`expire`](Self::expire) has work to do, at the earliest.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        self.contexts.deadline()
+    }
+
+    /// What was counted.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// How much is on its way.
+    #[must_use]
+    pub fn gauges(&self) -> Gauges {
+        Gauges {
+            transactions: self.contexts.len(),
+            settled: self.contexts.settled_len(),
+            branches: self.contexts.branches_len(),
+            evicted: self.contexts.evicted(),
+        }
+    }
+
+    /// How full its tables are: requests, branches and their messages.
+    #[must_use]
+    pub fn memory(&self) -> [(&'static str, Memory); Self::TABLES] {
+        let [contexts, branches, messages] = self.contexts.memory();
+        [("calls", contexts), ("branches", branches), ("messages", messages)]
+    }
+
+    /// Walks the invariants.
+    ///
+    /// # Panics
+    /// Where one is broken.
+    pub fn check(&self) {
+        self.contexts.check();
+        self.authenticator.iter().for_each(Authenticator::check);
+    }
+}

@@ -3,8 +3,9 @@
 
 use super::Settings;
 use crate::auth::Authenticator;
-use crate::io::Datagram;
+use crate::io::{CoreId, Datagram};
 use crate::location::{Aor, Here, HomeHash, Location, NotOurs};
+use crate::proxy;
 use crate::store::Prefetch;
 use crate::transaction::Completed;
 use crate::wire::{self, Home, Index, Malformed, Peek, Uri};
@@ -21,6 +22,8 @@ pub(super) struct Reading {
     pub(super) aor_verdict: Result<(), NotOurs>,
     /// The keyed hash of what decides where a request lives. `None`: it can't be told, so the request is answered here.
     pub(super) hash: Option<HomeHash>,
+    /// The core that a response belongs to; `None` where its branch is not ours.
+    pub(super) core: Option<CoreId>,
     pub(super) sight: Sight,
 }
 
@@ -46,6 +49,7 @@ impl Reading {
             aor: Aor::new(),
             aor_verdict: Ok(()),
             hash: None,
+            core: None,
             sight: Sight::Empty,
         }
     }
@@ -63,7 +67,10 @@ impl Reading {
             Peek::Stun => Sight::Stun,
             Peek::NotSip => Sight::NotSip,
             Peek::Malformed(malformed) => Sight::Malformed(malformed),
-            Peek::Response { .. } => Sight::Response,
+            Peek::Response { branch, .. } => {
+                self.core = branch.and_then(proxy::core_of);
+                Sight::Response
+            }
             Peek::Request { home: Home::CallId(call_id), .. } => {
                 self.hash = Some(HomeHash::new(&settings.keys.home, call_id));
                 Sight::Request

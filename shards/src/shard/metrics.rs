@@ -2,6 +2,7 @@
 
 use crate::auth::Cause;
 use crate::io::{Class, Outcome, Reason, Verdict};
+use crate::proxy;
 
 /// The counters of one shard, since its start.
 #[derive(Clone, Debug)]
@@ -108,6 +109,8 @@ pub struct Gauges {
     pub arena_used_bytes: usize,
     /// Bytes of the arena.
     pub arena_bytes: usize,
+    /// What the proxy has on its way.
+    pub calls: proxy::Gauges,
     /// Completed transactions that were forgotten before Timer J to make room.
     pub completed_evicted: u64,
 }

@@ -5,19 +5,21 @@ mod errand;
 mod metrics;
 mod settings;
 
+pub use crate::io::Homes;
 pub use errand::{Command, Done, Errand};
 pub use metrics::{Gauges, Metrics};
-pub use settings::{Homes, Keys, Limits, Settings};
+pub use settings::{Keys, Limits, Settings};
 
 use crate::auth::{self, Asker, Authenticator, Cause, Denied, Subscribers};
 use crate::io::{Class, Datagram, Input, Instant, Outbox, Outcome, Reason, UnixTime, Verdict};
 use crate::location::{Aor, Here, HomeHash, Location, NotOurs};
+use crate::proxy::{self, Around, Proxy};
 use crate::registrar::{Register, Registered, Registrar};
 use crate::store::Prefetch;
 use crate::transaction::completed::Answer;
 use crate::transaction::{Completed, Fingerprint, Identity, ToTag};
 use crate::uas::{self, Caller, Refusal, SUPPORTED};
-use crate::wire::{self, Index, Malformed, Message, Method, StartLine};
+use crate::wire::{self, HeaderId, Index, Malformed, Message, Method, StartLine};
 use ahead::{Ahead, Reading, Sight};
 use alloc::sync::Arc;
 
@@ -31,6 +33,7 @@ pub struct Shard {
     authenticator: Option<Authenticator>,
     registrar: Registrar,
     location: Location,
+    proxy: Proxy,
     date: Date,
     metrics: Metrics,
 }
@@ -65,18 +68,16 @@ impl Shard {
         let bindings = u32::try_from(limits.bindings).expect("bindings are counted in 32 bits");
         // A REGISTER may remove as many bindings as an address-of-record has, and make as many as it lists.
         let changes = limits.contacts + usize::from(settings.policy.max_contacts);
+        let authenticator = |asker| {
+            let (realm, keys) = (realm.clone()?, settings.keys.auth.clone());
+            Some(Authenticator::new(asker, settings.core, realm, keys))
+        };
         Shard {
             ahead: Ahead::new(limits.header_lines),
             prefetch: Prefetch::NONE,
             completed: Completed::new(limits.completed_bytes),
-            authenticator: realm.map(|realm| {
-                Authenticator::new(
-                    Asker::Registrar,
-                    settings.core,
-                    realm,
-                    settings.keys.auth.clone(),
-                )
-            }),
+            authenticator: authenticator(Asker::Registrar),
+            proxy: Proxy::new(proxy_settings(&settings), authenticator(Asker::Proxy)),
             registrar: Registrar::new(
                 settings.policy.clone(),
                 limits.contacts,
@@ -116,29 +117,50 @@ impl Shard {
         let outcome = match input {
             Input::Datagram(datagram) => self.receive(now, wall, datagram, false, out),
             Input::Hop(datagram) => self.receive(now, wall, datagram, true, out),
-            // Nothing is sent that they could be about.
-            Input::Letter(_) => dropped(Class::Letter, Reason::NoTransaction),
-            Input::Unreachable(_) => dropped(Class::Unreachable, Reason::NoTransaction),
-            Input::Addresses { .. } => dropped(Class::Addresses, Reason::NoTransaction),
+            Input::Letter(bytes) => {
+                let (proxy, mut around) = self.proxy(now, out);
+                proxy.letter(bytes, &mut around)
+            }
+            Input::Unreachable(error) => {
+                let (proxy, mut around) = self.proxy(now, out);
+                proxy.unreachable(error, &mut around)
+            }
+            Input::Addresses { ticket, addresses } => {
+                let (proxy, mut around) = self.proxy(now, out);
+                proxy.addresses(ticket, addresses, &mut around)
+            }
         };
         self.metrics.count(outcome);
         outcome
     }
 
     /// Does what time has made due, touching at most `budget` timers.
-    pub fn expire(&mut self, now: Instant, budget: u32) {
+    pub fn expire(&mut self, now: Instant, mut budget: u32, out: &mut Outbox) {
+        // Whoever waits comes before what nobody waits for.
+        let (proxy, mut around) = self.proxy(now, out);
+        proxy.expire(&mut budget, &mut around);
         self.metrics.bindings_expired += u64::from(self.location.expire(now, budget));
     }
 
     /// When [`expire`](Self::expire) has work to do, at the earliest; in the past where its budget did not suffice.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
-        self.location.deadline()
+        match (self.location.deadline(), self.proxy.deadline()) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        }
+    }
+
+    /// The proxy and what is around it.
+    fn proxy<'s>(&'s mut self, now: Instant, out: &'s mut Outbox) -> (&'s mut Proxy, Around<'s>) {
+        let Shard { proxy, location, completed, .. } = self;
+        (proxy, Around { now, location, completed, out })
     }
 
     /// Puts other subscribers in the place of those before, and gives back what is not needed any more: freeing it takes longer
     /// than a core should be away. Without a realm that is what was given.
     pub fn replace_subscribers(&mut self, subscribers: Arc<Subscribers>) -> Arc<Subscribers> {
+        self.proxy.replace_subscribers(&subscribers);
         match &mut self.authenticator {
             Some(authenticator) => authenticator.replace_subscribers(subscribers),
             None => subscribers,
@@ -162,6 +184,7 @@ impl Shard {
             bindings: self.location.bindings_len() as usize,
             arena_used_bytes: arena_bytes - usage.free_bytes,
             arena_bytes,
+            calls: self.proxy.gauges(),
             completed_evicted: self.completed.metrics().evicted,
         }
     }
@@ -174,6 +197,7 @@ impl Shard {
         self.location.check();
         self.completed.check();
         self.authenticator.iter().for_each(Authenticator::check);
+        self.proxy.check();
         assert!(self.metrics.reconciles(), "an input without a verdict, or with two");
     }
 
@@ -198,7 +222,18 @@ impl Shard {
             Sight::Malformed(malformed) => {
                 return self::malformed(settings, &reading.index, datagram, malformed, out);
             }
-            Sight::Response => return response(&mut reading.index, datagram.bytes),
+            Sight::Response => {
+                let core = reading.core.filter(|&core| settings.homes.has(core));
+                if let Some(core) = core.filter(|&core| core != settings.core && !has_moved) {
+                    return Outcome { class: Class::Move, verdict: Verdict::Hopped(core) };
+                }
+                let Ok(message) = Message::parse(datagram.bytes, &mut reading.index) else {
+                    return dropped(Class::Response, Reason::BadResponse);
+                };
+                let Shard { proxy, location, completed, .. } = self;
+                let mut around = Around { now, location, completed, out };
+                return proxy.response(&message, &mut around);
+            }
         }
         let home = reading.hash.map_or(settings.core, |hash| settings.homes.home(hash.place));
         if home != settings.core && !has_moved {
@@ -232,9 +267,19 @@ impl Shard {
                 };
                 rooms.register(now, wall, request, &caller, aor, &here, out)
             }
-            // RFC 3261 17.2.1: it ends the retransmission of a refusal, and refusals are not retransmitted here.
-            Method::Ack => Outcome { class: Class::Ack, verdict: Verdict::Absorbed },
+            // RFC 3261 11.2: to this server itself, whatever its Max-Forwards.
             Method::Options
+                if uri.user.is_none() && here.is_ours(uri) && !message.has(HeaderId::Route) =>
+            {
+                match uas::serve(&message, *method, uri, &here) {
+                    Ok(()) => {
+                        Outcome { class: Class::Options, verdict: uas::options(&caller, out) }
+                    }
+                    Err(refusal) => refused(uas::refuse(&caller, Some(&message), refusal, out)),
+                }
+            }
+            Method::Options
+            | Method::Ack
             | Method::Invite
             | Method::Bye
             | Method::Cancel
@@ -246,11 +291,47 @@ impl Shard {
             | Method::Refer
             | Method::Message
             | Method::Update
-            | Method::Other(_) => match uas::serve(&message, *method, uri, &here) {
-                Ok(()) => Outcome { class: Class::Options, verdict: uas::options(&caller, out) },
-                Err(refusal) => refused(uas::refuse(&caller, Some(&message), refusal, out)),
-            },
+            | Method::Other(_) => {
+                let hash = hash.unwrap_or_default();
+                let request = proxy::Request {
+                    message: &message,
+                    method: *method,
+                    uri,
+                    datagram,
+                    caller: &caller,
+                    wall,
+                    hash,
+                    home: ahead::transaction_home(hash, &datagram),
+                };
+                let Shard { proxy, location, completed, .. } = self;
+                let mut around = Around { now, location, completed, out };
+                proxy.request(&request, &mut around)
+            }
         }
+    }
+}
+
+/// What of the settings is the proxy's.
+fn proxy_settings(settings: &Settings) -> proxy::Settings {
+    let Settings { core, homes, keys, domains, listeners, policy, proxy, limits, .. } = settings;
+    proxy::Settings {
+        core: *core,
+        homes: *homes,
+        policy: proxy.clone(),
+        domains: Arc::clone(domains),
+        listeners: Arc::clone(listeners),
+        keys: proxy::Keys {
+            home: keys.home,
+            transaction: keys.transaction,
+            branch: keys.branch,
+            cookies: Arc::clone(&keys.cookies),
+        },
+        transactions: limits.transactions,
+        branches: limits.branches,
+        transaction_bytes: limits.transaction_bytes,
+        message_bytes: limits.message_bytes,
+        header_lines: limits.header_lines,
+        targets: usize::from(policy.max_contacts),
     }
 }
 
@@ -272,16 +353,6 @@ fn malformed(
     let hash = HomeHash::new(&settings.keys.home, index.call_id(datagram.bytes));
     let caller = Caller { datagram, index, tag: ToTag::new(hash.seed) };
     refused(uas::refuse(&caller, None, Refusal::Malformed(malformed), out))
-}
-
-/// Nothing was asked, so no response is expected.
-fn response(index: &mut Index, bytes: &[u8]) -> Outcome {
-    let reason = match Message::parse(bytes, index) {
-        // RFC 6026 7.2: a response without a transaction goes nowhere.
-        Ok(_) => Reason::NoTransaction,
-        Err(_) => Reason::BadResponse,
-    };
-    dropped(Class::Response, reason)
 }
 
 /// What a REGISTER walks through, apart from what it was read with.
@@ -312,7 +383,8 @@ impl Rooms<'_> {
     ) -> Outcome {
         let hash = aor.map_or(HomeHash::default(), Aor::hash);
         let home = ahead::transaction_home(hash, &request.datagram);
-        let fingerprint = Fingerprint::new(self.key, home, &identity(request.message));
+        let fingerprint =
+            Fingerprint::new(self.key, home, &Identity::of(request.message, b"REGISTER"));
         if let Some(answer) = self.completed.find(now, fingerprint) {
             // RFC 3261 17.2.2: the same bytes again, the same way.
             let mut reply = out.reply();
@@ -442,37 +514,6 @@ impl Date {
     }
 }
 
-/// What the branches of RFC 3261 begin with, 8.1.1.7.
-const COOKIE: &[u8] = b"z9hG4bK";
-
-/// By what a request is matched to its transaction, RFC 3261 17.2.3.
-#[inline]
-fn identity<'m>(message: &Message<'m>) -> Identity<'m> {
-    let via = message.via();
-    let method = b"REGISTER";
-    match via.branch {
-        // RFC 4475 3.2.1: a branch that is nothing but the cookie identifies nothing.
-        Some(branch) if branch.starts_with(COOKIE) && branch != COOKIE => Identity::Branch {
-            branch,
-            sent_by_host: via.host.raw(),
-            sent_by_port: via.port,
-            method,
-        },
-        Some(_) | None => Identity::Rfc2543 {
-            request_uri: match message.start_line() {
-                StartLine::Request { uri, .. } => uri.raw,
-                StartLine::Response { .. } => b"",
-            },
-            to_tag: message.to().tag.unwrap_or_default(),
-            from_tag: message.from().tag.unwrap_or_default(),
-            call_id: message.call_id(),
-            cseq: message.cseq().number,
-            method,
-            via: via.raw,
-        },
-    }
-}
-
 fn dropped(class: Class, reason: Reason) -> Outcome {
     Outcome { class, verdict: Verdict::Dropped(reason) }
 }
@@ -500,7 +541,7 @@ mod tests {
             domains: Arc::new(Domains::new(["sip.test"])),
             listeners: Arc::new(["127.0.0.1:5060".parse().unwrap()]),
             policy: Policy::default(),
-            proxy: crate::proxy::Policy::default(),
+            proxy: proxy::Policy::default(),
             realm: None,
             limits: Limits {
                 message_bytes: 65_507,
@@ -564,7 +605,7 @@ mod tests {
         assert!(query.contains(";expires=1\r\n"), "{query}");
         let (_, gone) = send(&mut shard, later.plus_secs(100), &register(5, 4, ""));
         assert!(!gone.contains("Contact:"), "{gone}");
-        shard.expire(later.plus_secs(101), 10_000);
+        shard.expire(later.plus_secs(101), 10_000, &mut Outbox::new(1, 0));
         assert_eq!(shard.gauges().bindings, 0);
     }
 

@@ -1,7 +1,7 @@
 //! What a shard is told at its start: its place among the cores, its keys, its policy and its limits.
 
 use crate::auth::{self, Realm};
-use crate::io::CoreId;
+use crate::io::{CoreId, Homes};
 use crate::location::Domains;
 use crate::{proxy, registrar};
 use alloc::sync::Arc;
@@ -30,33 +30,6 @@ pub struct Settings {
     pub realm: Option<Realm>,
     /// What this shard may hold.
     pub limits: Limits,
-}
-
-/// The cores that own a partition of the location table and a share of the transactions: `count` cores from `first` on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Homes {
-    /// The first of them.
-    pub first: CoreId,
-    /// How many there are, at least 1.
-    pub count: u16,
-}
-
-impl Homes {
-    /// All of a node's `cores`.
-    #[must_use]
-    pub const fn all(cores: u16) -> Self {
-        Homes { first: CoreId(0), count: cores }
-    }
-
-    /// The core on which whatever has this keyed hash lives. It reads the upper bits, the tables inside a core the lower.
-    #[must_use]
-    #[allow(
-        clippy::cast_possible_truncation,
-        reason = "the product of two 64-bit halves, less than count"
-    )]
-    pub const fn home(self, hash: u64) -> CoreId {
-        CoreId(self.first.0 + ((hash as u128 * self.count as u128) >> 64) as u16)
-    }
 }
 
 /// The keys of a node. They come from one secret, so that cores (and nodes that share it) agree without talking.
@@ -146,14 +119,6 @@ pub struct Limits {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn homes_are_spread_over_all_cores_and_no_others() {
-        let homes = Homes { first: CoreId(2), count: 3 };
-        assert_eq!(homes.home(0), CoreId(2));
-        assert_eq!(homes.home(u64::MAX), CoreId(4));
-        assert_eq!(homes.home(u64::MAX / 2), CoreId(3));
-    }
 
     #[test]
     fn keys_differ_from_each_other_and_with_the_secret() {

@@ -5,6 +5,7 @@
 //! insertion as fast as its first. `check()` walks a container's invariants and panics where one is broken.
 
 mod arena;
+mod chain;
 mod memory;
 mod prefetch;
 mod slab;
@@ -12,6 +13,7 @@ mod table;
 mod wheel;
 
 pub use arena::{Arena, Ref, Usage};
+pub use chain::Chain;
 pub use memory::Memory;
 pub use prefetch::Prefetch;
 pub use slab::{Handle, Slab};

@@ -1,6 +1,7 @@
 //! What makes two requests the same one: the fields that a server transaction is matched on, and a keyed hash of them. It
-//! compares bytes and never reads a message.
+//! compares bytes and judges nothing.
 
+use crate::wire::{Message, StartLine};
 use core::hash::Hasher;
 use siphasher::sip::SipHasher13;
 
@@ -37,6 +38,45 @@ pub enum Identity<'a> {
     },
 }
 
+/// What the branches of RFC 3261 begin with, 8.1.1.7.
+const COOKIE: &[u8] = b"z9hG4bK";
+
+impl<'m> Identity<'m> {
+    /// By what a request is matched to its transaction, RFC 3261 17.2.3. `method` is that of the transaction: an ACK is looked for
+    /// as what it acknowledges, and so is a CANCEL.
+    #[inline]
+    #[must_use]
+    pub fn of(message: &Message<'m>, method: &'m [u8]) -> Self {
+        let via = message.via();
+        match via.branch {
+            // RFC 4475 3.2.1: a branch that is nothing but the cookie identifies nothing.
+            Some(branch) if branch.starts_with(COOKIE) && branch != COOKIE => Identity::Branch {
+                branch,
+                sent_by_host: via.host.raw(),
+                sent_by_port: via.port,
+                method,
+            },
+            Some(_) | None => Identity::Rfc2543 {
+                request_uri: match message.start_line() {
+                    StartLine::Request { uri, .. } => uri.raw,
+                    StartLine::Response { .. } => b"",
+                },
+                // The To of an ACK has the tag of the response, which its INVITE had not.
+                to_tag: if method == b"INVITE" {
+                    b""
+                } else {
+                    message.to().tag.unwrap_or_default()
+                },
+                from_tag: message.from().tag.unwrap_or_default(),
+                call_id: message.call_id(),
+                cseq: message.cseq().number,
+                method,
+                via: via.raw,
+            },
+        }
+    }
+}
+
 /// 128 bits that stand for an [`Identity`] at one home. The hashes are keyed with a secret: nobody outside can make two meet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fingerprint(pub(super) [u64; 2]);
@@ -55,6 +95,13 @@ impl Fingerprint {
     #[inline]
     pub(super) fn home_bits(home: u64) -> u64 {
         home.rotate_left(32)
+    }
+
+    /// Bits for a table in which it is looked for.
+    #[inline]
+    #[must_use]
+    pub fn place(self) -> u64 {
+        self.0[0] ^ self.0[1]
     }
 
     /// 32 of the bits that do not come from the home.

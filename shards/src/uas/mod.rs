@@ -112,10 +112,18 @@ pub fn refuse(
                 response.put_number(min_expires_secs);
                 response.put(b"\r\n");
             }
+            // RFC 3261 21.5.4: what is pending now has come to its end by then.
+            Refusal::TransactionsFull => response.put(b"Retry-After: 32\r\n"),
             Refusal::Malformed(_)
             | Refusal::BadRequest(_)
             | Refusal::Forbidden
             | Refusal::TooManyContacts
+            | Refusal::NotARelay
+            | Refusal::ForbiddenHop
+            | Refusal::BreadthExceeded
+            | Refusal::TemporarilyUnavailable
+            | Refusal::LoopDetected
+            | Refusal::NoTransport
             | Refusal::NotFound
             | Refusal::UnsupportedScheme
             | Refusal::FirstHopLacksOutbound

@@ -69,7 +69,7 @@ pub struct Header<'m> {
 
 impl<'m> Header<'m> {
     #[inline]
-    fn new(bytes: &'m [u8], line: &Line) -> Self {
+    pub(super) fn new(bytes: &'m [u8], line: &Line) -> Self {
         let value = line.value(bytes);
         Header {
             id: line.id,

@@ -14,6 +14,7 @@ mod contact;
 mod credentials;
 mod cursor;
 mod date;
+mod edit;
 mod essentials;
 mod header;
 mod index;
@@ -35,6 +36,7 @@ pub use address::Address;
 pub use contact::{Contact, ContactAddress, Contacts};
 pub use credentials::{Credentials, unescape};
 pub use date::sip_date;
+pub use edit::Edits;
 pub use header::HeaderId;
 pub use index::Index;
 pub use list::{Addresses, OptionTags, Vias};
@@ -49,4 +51,4 @@ pub use uri::{Host, Scheme, Uri};
 pub use via::{Rport, Via};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

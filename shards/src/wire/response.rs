@@ -6,7 +6,7 @@ use super::header::HeaderId;
 use super::index::{Index, Line};
 use super::number::{self, Decimal};
 use super::uri::Host;
-use super::via::Rport;
+use super::via::{Rport, ViaSpans};
 use crate::io::Reply;
 use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -213,16 +213,7 @@ fn top_via(
         at = removed.end;
     }
     put(reply, request, at, via.raw.end);
-    // `;received=`, the longest text form of an IPv6 address, 45 bytes, `;rport=`, 5 digits and CRLF are less.
-    let mut text = Text::<80>::new();
-    if rport.is_some() || !is_sent_from(Host::new(via.host.of(request)), source) {
-        text.push(b";received=");
-        text.push_ip(source);
-    }
-    if rport.is_some() {
-        text.push(b";rport=");
-        text.push_short(source.port());
-    }
+    let mut text = source_params(via, request, source);
     // The line's end goes with it: a copy of two bytes costs as much as one of many.
     let end = via.raw.end;
     let is_line_end = index.text.half_word(usize::from(end)) & 0xFFFF == CRLF;
@@ -231,6 +222,30 @@ fn top_via(
     }
     reply.put_front(&text.bytes, text.length);
     if is_line_end { end + 2 } else { end }
+}
+
+/// The parameters that complete a Via, and how long they are together.
+#[inline]
+pub(super) fn seen_from(via: &ViaSpans, request: &[u8], source: &SocketAddr) -> ([u8; 80], usize) {
+    let text = source_params(via, request, source);
+    (text.bytes, text.length)
+}
+
+/// `received` and `rport` as they have to be, each where it has to be.
+#[inline(always)]
+fn source_params(via: &ViaSpans, request: &[u8], source: &SocketAddr) -> Text<80> {
+    // `;received=`, the longest text form of an IPv6 address, 45 bytes, `;rport=`, 5 digits and CRLF are less.
+    let mut text = Text::<80>::new();
+    let is_asked = via.rport_param.is_some();
+    if is_asked || !is_sent_from(Host::new(via.host.of(request)), source) {
+        text.push(b";received=");
+        text.push_ip(source);
+    }
+    if is_asked {
+        text.push(b";rport=");
+        text.push_short(source.port());
+    }
+    text
 }
 
 const CRLF: u32 = u32::from_le_bytes(*b"\r\n\0\0");

@@ -28,8 +28,10 @@ pub struct Host<'m> {
 }
 
 impl<'m> Host<'m> {
+    /// A host, as it came.
+    #[must_use]
     #[inline]
-    pub(super) fn new(raw: &'m [u8]) -> Self {
+    pub fn new(raw: &'m [u8]) -> Self {
         Host { raw }
     }
 

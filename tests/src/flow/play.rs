@@ -356,7 +356,7 @@ impl World {
             self.now = self.now.max(due);
             for shard in &mut self.shards {
                 if shard.deadline().is_some_and(|deadline| deadline <= self.now) {
-                    shard.expire(self.now, 8);
+                    shard.expire(self.now, 8, &mut self.outbox);
                 }
             }
             self.post();

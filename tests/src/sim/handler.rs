@@ -22,7 +22,7 @@ pub trait Handler: Debug {
     /// Reads ahead what is handled next.
     fn foresee(&mut self, datagrams: &[Datagram<'_>]);
     /// Does what is due, at most `budget` things of it.
-    fn expire(&mut self, now: Instant, budget: u32);
+    fn expire(&mut self, now: Instant, budget: u32, out: &mut Outbox);
     /// When [`expire`](Self::expire) wants to be called next.
     fn deadline(&self) -> Option<Instant>;
     /// What was counted.
@@ -59,8 +59,8 @@ impl Handler for Shard {
         Shard::foresee(self, datagrams);
     }
 
-    fn expire(&mut self, now: Instant, budget: u32) {
-        Shard::expire(self, now, budget);
+    fn expire(&mut self, now: Instant, budget: u32, out: &mut Outbox) {
+        Shard::expire(self, now, budget, out);
     }
 
     fn table(&mut self, now: Instant) -> Table {

@@ -303,10 +303,10 @@ impl Node {
     }
 
     fn expire(&mut self, core: usize, scene: &mut Scene<'_>) {
-        let handler = &mut self.cores[core].handler;
+        let Core { handler, outbox, .. } = &mut self.cores[core];
         if handler.deadline().is_some_and(|deadline| deadline <= scene.now) {
             let before = handler.metrics().bindings_expired;
-            handler.expire(scene.now, self.expire_budget);
+            handler.expire(scene.now, self.expire_budget, outbox);
             let count = handler.metrics().bindings_expired - before;
             let core = CoreId(u16::try_from(core).unwrap());
             scene.log.push(scene.now, Event::Expired { core, count });

@@ -194,14 +194,15 @@ impl Handler for Saboteur {
             let _ = reply.send(to, send.from);
         }
         if self.sabotage == Sabotage::ForgetsBindings && self.inputs.is_multiple_of(64) {
-            self.shard.expire(now.plus_secs(1 << 30), u32::MAX);
+            self.inner.clear();
+            self.shard.expire(now.plus_secs(1 << 30), u32::MAX, &mut self.inner);
         }
         outcome
     }
 
-    fn expire(&mut self, now: Instant, budget: u32) {
+    fn expire(&mut self, now: Instant, budget: u32, out: &mut Outbox) {
         if self.sabotage != Sabotage::NeverExpires {
-            self.shard.expire(now, budget);
+            self.shard.expire(now, budget, out);
         }
     }
 

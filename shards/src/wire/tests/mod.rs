@@ -5,14 +5,14 @@ extern crate std;
 mod grammar;
 mod hostile;
 mod response;
-mod roundtrip;
+pub(crate) mod roundtrip;
 mod torture;
 
 use super::*;
 use alloc::string::String;
 
 /// Peeks and parses; the message must be sound.
-fn with<T>(text: &[u8], check: impl FnOnce(&Message<'_>) -> T) -> T {
+pub(crate) fn with<T>(text: &[u8], check: impl FnOnce(&Message<'_>) -> T) -> T {
     let mut index = Index::new(64);
     let _ = peek(text, &mut index);
     match Message::parse(text, &mut index) {

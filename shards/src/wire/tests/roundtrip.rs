@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 /// What a message means.
 #[derive(Clone, Debug)]
-struct Meaning {
+pub(crate) struct Meaning {
     method: String,
     vias: Vec<(String, Option<u16>, String)>,
     from_user: String,
@@ -18,13 +18,15 @@ struct Meaning {
     cseq: u32,
     max_forwards: u8,
     contacts: Vec<(String, Option<u16>, Option<u32>)>,
+    routes: Vec<String>,
+    record_routes: Vec<String>,
     expires: Option<u32>,
     supported: Vec<String>,
     strange: Vec<String>,
     body: Vec<u8>,
 }
 
-fn meaning() -> impl Strategy<Value = Meaning> {
+pub(crate) fn meaning() -> impl Strategy<Value = Meaning> {
     let token = "[a-zA-Z0-9.!%*_+`'~-]{1,24}";
     let host = prop_oneof![
         "[a-z0-9]{1,8}(\\.[a-zA-Z0-9-]{1,12}){0,3}",
@@ -54,6 +56,8 @@ fn meaning() -> impl Strategy<Value = Meaning> {
                 (user, proptest::option::of(0..1001u16), proptest::option::of(any::<u32>())),
                 0..4,
             ),
+            proptest::collection::vec(user, 0..4),
+            proptest::collection::vec(user, 0..3),
             proptest::option::of(any::<u32>()),
             proptest::collection::vec(token, 0..4),
             proptest::collection::vec("[ -~\u{80}-\u{ffff}]{0,90}", 0..4),
@@ -62,7 +66,7 @@ fn meaning() -> impl Strategy<Value = Meaning> {
     )
         .prop_map(
             |((method, vias, from_user, from_tag, to_user, call_id, cseq, max_forwards), rest)| {
-                let (contacts, expires, supported, strange, body) = rest;
+                let (contacts, routes, record_routes, expires, supported, strange, body) = rest;
                 Meaning {
                     method,
                     vias,
@@ -73,6 +77,8 @@ fn meaning() -> impl Strategy<Value = Meaning> {
                     cseq,
                     max_forwards,
                     contacts,
+                    routes,
+                    record_routes,
                     expires,
                     supported,
                     strange,
@@ -145,7 +151,7 @@ impl Dice<'_> {
 }
 
 /// One of the many texts of a meaning.
-fn text_of(meaning: &Meaning, choices: &[u8]) -> Vec<u8> {
+pub(crate) fn text_of(meaning: &Meaning, choices: &[u8]) -> Vec<u8> {
     let mut dice = Dice(choices.iter());
     let vias: Vec<String> = meaning
         .vias
@@ -207,6 +213,16 @@ fn text_of(meaning: &Meaning, choices: &[u8]) -> Vec<u8> {
         })
         .collect();
     groups.push(dice.list("Contact", Some("m"), &contacts));
+    for (name, users) in [("Route", &meaning.routes), ("Record-Route", &meaning.record_routes)] {
+        let values: Vec<String> = users
+            .iter()
+            .map(|user| {
+                let param = dice.param("x", "\"<,>;\"");
+                format!("{}<sip:{user}@route.test;lr>{param}", display(&mut dice))
+            })
+            .collect();
+        groups.push(dice.list(name, None, &values));
+    }
     if let Some(expires) = meaning.expires {
         groups.push([dice.line("Expires", None, &format!("{expires}"))].into());
     }
@@ -257,6 +273,14 @@ fn check(meaning: &Meaning, text: &[u8]) {
             assert_eq!(contact.address.uri, format!("sip:{user}@contact.test;a=b?c=d").as_bytes());
             assert_eq!((contact.q, contact.expires), (*q, *expires));
         }
+        for (id, users) in
+            [(HeaderId::Route, &meaning.routes), (HeaderId::RecordRoute, &meaning.record_routes)]
+        {
+            let uris: Vec<_> = message.addresses(id).map(|value| value.unwrap().uri).collect();
+            let meant: Vec<_> =
+                users.iter().map(|user| format!("sip:{user}@route.test;lr")).collect();
+            assert!(uris.iter().eq(meant.iter().map(String::as_bytes).collect::<Vec<_>>().iter()));
+        }
         let supported: Vec<_> =
             message.option_tags(HeaderId::Supported).map(Result::unwrap).collect();
         assert!(
@@ -272,6 +296,29 @@ fn check(meaning: &Meaning, text: &[u8]) {
             meaning.strange.iter().map(|value| value.as_bytes().trim_ascii()).collect();
         assert_eq!(strange, meant);
     });
+}
+
+/// One of six kinds of damage at a place.
+pub(crate) fn hurt(text: &mut Vec<u8>, place: prop::sample::Index, kind: u8, byte: u8) {
+    if text.is_empty() {
+        return;
+    }
+    let at = place.index(text.len());
+    match kind {
+        0 => text[at] = byte,
+        1 => text.insert(at, byte),
+        2 => {
+            text.remove(at);
+        }
+        3 => text.truncate(at),
+        // Bytes that mean something are worth more than others.
+        4 => text[at] = b"\r\n \t:;,<>\"\\@%/?[]=*"[usize::from(byte) % 19],
+        _ => {
+            let length = usize::from(byte).min(text.len() - at);
+            let copy = text[at..at + length].to_vec();
+            text.splice(at..at, copy);
+        }
+    }
 }
 
 /// What must hold for any bytes at all.
@@ -369,23 +416,7 @@ proptest! {
     ) {
         let mut text = text_of(&meaning, &choices);
         for (place, kind, byte) in damage {
-            if text.is_empty() {
-                break;
-            }
-            let at = place.index(text.len());
-            match kind {
-                0 => text[at] = byte,
-                1 => text.insert(at, byte),
-                2 => { text.remove(at); }
-                3 => text.truncate(at),
-                // Bytes that mean something are worth more than others.
-                4 => text[at] = b"\r\n \t:;,<>\"\\@%/?[]=*"[usize::from(byte) % 19],
-                _ => {
-                    let length = usize::from(byte).min(text.len() - at);
-                    let copy = text[at..at + length].to_vec();
-                    text.splice(at..at, copy);
-                }
-            }
+            hurt(&mut text, place, kind, byte);
             survive(&text);
         }
     }

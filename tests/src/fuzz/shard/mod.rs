@@ -145,7 +145,8 @@ impl World {
 
     fn expire(&mut self, budget: u32) {
         for shard in &mut self.shards {
-            shard.expire(self.now, budget);
+            shard.expire(self.now, budget, &mut self.out);
+            self.out.clear();
         }
     }
 

@@ -1,0 +1,363 @@
+//! The branch of our Via, RFC 3261 16.6 step 8: it leads a response to the client transaction without a search, and a request
+//! that comes back shows by it whether it loops. It owns no transaction and keeps no branch.
+//!
+//! ```text
+//! z9hG4bK                 the magic cookie
+//! t or s                  of a transaction, or stateless
+//! core         4 digits   the core of the transaction; 0 where stateless
+//! place       16 digits   index and generation of the transaction; a seed where stateless
+//! loop hash   16 digits   what RFC 5393 4.2.2 calls the loop detection part
+//! MAC         16 digits   SipHash-2-4 of the above under a key of the node
+//! ```
+//! The MAC needs no more than 64 bits: a forged branch can only be tried here, one datagram a try.
+
+use super::digits::{hex8, hex16, read_hex8, read_hex16};
+use crate::io::CoreId;
+use crate::store::Handle;
+use crate::wire::{HeaderId, Malformed, Message, Via};
+use core::hash::Hasher;
+use siphasher::sip::{SipHasher13, SipHasher24};
+use subtle::ConstantTimeEq;
+
+/// Where the client transaction of a branch is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Token {
+    /// The core that has it.
+    pub(super) core: CoreId,
+    /// Its place on that core.
+    pub(super) handle: Handle,
+}
+
+/// A branch as it is written into a Via.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct BranchText([u8; BYTES]);
+
+const HEAD_BYTES: usize = 8;
+const BYTES: usize = HEAD_BYTES + 4 + 3 * 16;
+const OF_A_TRANSACTION: &[u8; HEAD_BYTES] = b"z9hG4bKt";
+const STATELESS: &[u8; HEAD_BYTES] = b"z9hG4bKs";
+
+impl BranchText {
+    /// The branch of a client transaction. `loop_hash` is that of the request, of [`loop_hash()`].
+    #[must_use]
+    pub(super) fn new(key: &[u8; 16], token: Token, loop_hash: u64) -> Self {
+        let Token { core, handle } = token;
+        let place = u64::from(handle.index) | u64::from(handle.generation) << 32;
+        Parts { head: *OF_A_TRANSACTION, core: core.0, place, loop_hash }.written(key)
+    }
+
+    /// A branch without a transaction, RFC 3261 16.11: the same request has to get the same one, so `seed` is a hash of what makes
+    /// it the same.
+    #[must_use]
+    pub(super) fn stateless(key: &[u8; 16], seed: u64, loop_hash: u64) -> Self {
+        Parts { head: *STATELESS, core: 0, place: seed, loop_hash }.written(key)
+    }
+
+    /// The text: the magic cookie of RFC 3261 8.1.1.7, and digits.
+    #[must_use]
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// What one of our branches says; `None` where it is not that of a transaction, or not written with this key. Whether the
+/// transaction is still there, its slab tells.
+#[must_use]
+pub(super) fn read(branch: &[u8], key: &[u8; 16]) -> Option<(Token, u64)> {
+    let branch: &[u8; BYTES] = branch.try_into().ok()?;
+    let (parts, mac) = Parts::read(branch)?;
+    let is_sealed = bool::from(parts.mac(key).ct_eq(&mac));
+    if !is_sealed || parts.head != *OF_A_TRANSACTION {
+        return None;
+    }
+    #[allow(clippy::cast_possible_truncation, reason = "its two halves")]
+    let handle = Handle { index: parts.place as u32, generation: (parts.place >> 32) as u32 };
+    Some((Token { core: CoreId(parts.core), handle }, parts.loop_hash))
+}
+
+/// The core that a branch names, for moving a response there. It is believed only once that core has [`read`] it; `None` where it
+/// has not the form of a transaction's branch.
+#[must_use]
+#[inline]
+pub fn core_of(branch: &[u8]) -> Option<CoreId> {
+    let branch: &[u8; BYTES] = branch.try_into().ok()?;
+    let (head, rest) = branch.split_first_chunk()?;
+    if head != OF_A_TRANSACTION {
+        return None;
+    }
+    core(rest.first_chunk()?).map(CoreId)
+}
+
+/// The loop hash in a branch that has the form of ours, of a transaction or without. Nothing shows that we wrote it: who lies about
+/// it loses his own request.
+#[must_use]
+#[inline]
+pub(super) fn loop_hash_of(branch: &[u8]) -> Option<u64> {
+    let (parts, _) = Parts::read(branch.try_into().ok()?)?;
+    Some(parts.loop_hash)
+}
+
+/// What tells a spiral from a loop, RFC 3261 16.6 step 8 and RFC 5393 4.2.2: a keyed hash of what decides where a request goes.
+/// `uri` is its Request-URI as it was received. A request that comes back unchanged but for its Vias and Max-Forwards has the same
+/// hash; the method is left out, so that an ACK or a CANCEL with the same fields has it too.
+#[must_use]
+pub(super) fn loop_hash(key: &[u8; 16], message: &Message<'_>, uri: &[u8]) -> u64 {
+    let call_id = message.call_id();
+    let (from_tag, to_tag) =
+        (message.from().tag.unwrap_or_default(), message.to().tag.unwrap_or_default());
+    let mut hasher = SipHasher13::new_with_key(key);
+    // Lengths go first, so that no byte can wander from one field to the next.
+    hasher.write_u64(length(uri) << 48 | length(call_id) << 32 | u64::from(message.cseq().number));
+    hasher.write_u64(length(from_tag) << 16 | length(to_tag));
+    for field in [uri, call_id, from_tag, to_tag] {
+        hasher.write(field);
+    }
+    for id in [HeaderId::Route, HeaderId::ProxyRequire, HeaderId::ProxyAuthorization] {
+        for value in message.values(id) {
+            hasher.write_u64((id as u64) << 16 | length(value));
+            hasher.write(value);
+        }
+    }
+    hasher.finish()
+}
+
+/// Whether a request has been here before and nothing has changed since: a Via value that `is_ours` by its sent-by carries this
+/// loop hash.
+///
+/// # Errors
+/// A Via value that is malformed, where none before it shows a loop.
+pub(super) fn is_loop(
+    message: &Message<'_>,
+    hash: u64,
+    is_ours: impl Fn(&Via<'_>) -> bool,
+) -> Result<bool, Malformed> {
+    let shows_loop =
+        |via: &Via<'_>| via.branch.and_then(loop_hash_of) == Some(hash) && is_ours(via);
+    let top = message.via();
+    if shows_loop(&top) {
+        return Ok(true);
+    }
+    // Most requests come from a phone: their one Via was read already.
+    let mut lines = message.lines(HeaderId::Via);
+    if lines.next().is_none_or(|line| line.value.len() == top.raw.len()) && lines.next().is_none() {
+        return Ok(false);
+    }
+    for via in message.vias().skip(1) {
+        if shows_loop(&via?) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// The length of a field of a message, which is below 2^16.
+#[inline]
+fn length(field: &[u8]) -> u64 {
+    field.len() as u64 & 0xFFFF
+}
+
+/// What is in a branch, but for the MAC.
+struct Parts {
+    head: [u8; HEAD_BYTES],
+    core: u16,
+    place: u64,
+    loop_hash: u64,
+}
+
+impl Parts {
+    #[inline]
+    fn read(branch: &[u8; BYTES]) -> Option<(Parts, u64)> {
+        let (head, rest) = branch.split_first_chunk()?;
+        if head != OF_A_TRANSACTION && head != STATELESS {
+            return None;
+        }
+        let (core_digits, rest) = rest.split_first_chunk()?;
+        let (place, rest) = rest.split_first_chunk()?;
+        let (loop_hash, mac) = rest.split_first_chunk()?;
+        let parts = Parts {
+            head: *head,
+            core: core(core_digits)?,
+            place: read_hex16(place)?,
+            loop_hash: read_hex16(loop_hash)?,
+        };
+        Some((parts, read_hex16(mac.first_chunk()?)?))
+    }
+
+    #[inline]
+    fn written(&self, key: &[u8; 16]) -> BranchText {
+        let mut text = [0; BYTES];
+        let (head, rest) = text.split_at_mut(HEAD_BYTES);
+        head.copy_from_slice(&self.head);
+        let (core, rest) = rest.split_at_mut(4);
+        let [a, b, c, d, ..] = hex8(u32::from(self.core));
+        core.copy_from_slice(&[a, b, c, d]);
+        let numbers = [self.place, self.loop_hash, self.mac(key)];
+        for (place, number) in rest.as_chunks_mut::<16>().0.iter_mut().zip(numbers) {
+            *place = hex16(number);
+        }
+        BranchText(text)
+    }
+
+    #[inline]
+    fn mac(&self, key: &[u8; 16]) -> u64 {
+        let mut sealed = [0; 26];
+        sealed[..8].copy_from_slice(&self.head);
+        sealed[8..10].copy_from_slice(&self.core.to_le_bytes());
+        sealed[10..18].copy_from_slice(&self.place.to_le_bytes());
+        sealed[18..].copy_from_slice(&self.loop_hash.to_le_bytes());
+        SipHasher24::new_with_key(key).hash(&sealed)
+    }
+}
+
+/// The number of a core, from its four digits.
+#[inline]
+fn core(digits: &[u8; 4]) -> Option<u16> {
+    let [a, b, c, d] = *digits;
+    u16::try_from(read_hex8(&[a, b, c, d, b'0', b'0', b'0', b'0'])?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::tests::with;
+    use alloc::format;
+    use alloc::string::String;
+    use alloc::vec::Vec;
+
+    const KEY: [u8; 16] = *b"0123456789abcdef";
+
+    fn token(core: u16, index: u32, generation: u32) -> Token {
+        Token { core: CoreId(core), handle: Handle { index, generation } }
+    }
+
+    #[test]
+    fn a_branch_leads_back_to_its_transaction() {
+        for (core, index, generation, hash) in
+            [(0, 0, 0, 0), (3, 70_000, 9, 1 << 63), (u16::MAX, u32::MAX, u32::MAX, u64::MAX)]
+        {
+            let token = token(core, index, generation);
+            let text = BranchText::new(&KEY, token, hash);
+            assert_eq!(read(text.as_bytes(), &KEY), Some((token, hash)));
+            assert_eq!(core_of(text.as_bytes()), Some(token.core));
+            assert_eq!(loop_hash_of(text.as_bytes()), Some(hash));
+            assert_eq!(read(text.as_bytes(), b"another key 1234"), None);
+            let text = text.as_bytes();
+            assert!(text.starts_with(b"z9hG4bK") && text.len() <= 60);
+            assert!(text.iter().all(u8::is_ascii_alphanumeric));
+        }
+    }
+
+    #[test]
+    fn no_other_text_is_a_branch() {
+        let text = BranchText::new(&KEY, token(2, 5, 7), 11);
+        for place in 0..BYTES {
+            for byte in 0..=u8::MAX {
+                let mut other = text.0;
+                other[place] = byte;
+                assert_eq!(read(&other, &KEY).is_some(), other == text.0, "{place}: {byte}");
+                // Nothing here may panic.
+                let _ = (core_of(&other), loop_hash_of(&other));
+            }
+            assert_eq!(read(&text.as_bytes()[..place], &KEY), None);
+            assert_eq!(core_of(&text.as_bytes()[..place]), None);
+        }
+        let longer = [text.as_bytes(), b"0"].concat();
+        assert_eq!(
+            (read(&longer, &KEY), core_of(&longer), loop_hash_of(&longer)),
+            (None, None, None)
+        );
+        assert_eq!(loop_hash_of(b"z9hG4bKabc"), None);
+    }
+
+    #[test]
+    fn a_stateless_branch_is_ours_but_no_transactions() {
+        let text = BranchText::stateless(&KEY, 5, 11);
+        assert_eq!(text, BranchText::stateless(&KEY, 5, 11));
+        assert_ne!(text, BranchText::stateless(&KEY, 6, 11));
+        assert_eq!(read(text.as_bytes(), &KEY), None);
+        assert_eq!(core_of(text.as_bytes()), None);
+        assert_eq!(loop_hash_of(text.as_bytes()), Some(11));
+        // Nor where somebody makes it look like one.
+        let mut other = text.0;
+        other[7] = b't';
+        assert_eq!(read(&other, &KEY), None);
+    }
+
+    /// A request with these lines between Via and CSeq.
+    fn request(method: &str, uri: &str, vias: &str, lines: &str) -> String {
+        format!(
+            "{method} {uri} SIP/2.0\r\n{vias}{lines}CSeq: 7 {method}\r\nMax-Forwards: 9\r\n\r\n"
+        )
+    }
+
+    const LINES: &str = "From: <sip:a@a.test>;tag=f\r\nTo: <sip:b@b.test>\r\nCall-ID: c\r\n";
+    const VIA: &str = "Via: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bKx\r\n";
+
+    fn hash(text: &str) -> u64 {
+        with(text.as_bytes(), |message| {
+            let crate::wire::StartLine::Request { uri, .. } = message.start_line() else {
+                panic!("a request")
+            };
+            loop_hash(&KEY, message, uri.raw)
+        })
+    }
+
+    #[test]
+    fn what_decides_where_a_request_goes_makes_it_another() {
+        let uri = "sip:b@b.test";
+        let one = hash(&request("INVITE", uri, VIA, LINES));
+        let more_vias = format!("{VIA}v: SIP/2.0/UDP 192.0.2.2;branch=z9hG4bKy\r\n");
+        assert_eq!(one, hash(&request("INVITE", uri, &more_vias, LINES)));
+        assert_eq!(one, hash(&request("CANCEL", uri, VIA, LINES)));
+        assert_eq!(one, hash(&request("INVITE", uri, VIA, LINES).replace("ds: 9", "ds: 8")));
+        assert_eq!(one, hash(&request("INVITE", uri, VIA, &format!("{LINES}X: y\r\n"))));
+        let mut hashes = Vec::from([one]);
+        hashes.push(hash(&request("INVITE", "sip:c@b.test", VIA, LINES)));
+        for (from, to) in [("tag=f", "tag=g"), ("b.test>", "b.test>;tag=f"), ("ID: c", "ID: d")] {
+            hashes.push(hash(&request("INVITE", uri, VIA, &LINES.replace(from, to))));
+        }
+        hashes.push(hash(&request("INVITE", uri, VIA, LINES).replace("CSeq: 7", "CSeq: 8")));
+        for line in [
+            "Route: <sip:x;lr>",
+            "Route: <sip:y;lr>",
+            "Proxy-Require: x",
+            "Proxy-Authorization: Digest x=y",
+            "Proxy-Authorization: Digest x=z",
+        ] {
+            hashes.push(hash(&request("INVITE", uri, VIA, &format!("{LINES}{line}\r\n"))));
+        }
+        let all = hashes.len();
+        hashes.sort_unstable();
+        hashes.dedup();
+        assert_eq!(hashes.len(), all);
+    }
+
+    #[test]
+    fn a_loop_shows_in_any_via_of_ours() {
+        let ours = |hash| {
+            let text = BranchText::new(&KEY, token(1, 2, 3), hash);
+            format!(
+                "SIP/2.0/UDP 192.0.2.9:5060;branch={}",
+                core::str::from_utf8(text.as_bytes()).unwrap()
+            )
+        };
+        let (looped, spiralled) = (ours(11), ours(12));
+        let foreign = looped.replace("192.0.2.9", "192.0.2.8");
+        let phone = "SIP/2.0/UDP 192.0.2.1;branch=z9hG4bKx";
+        let check = |vias: &str| {
+            let text = request("INVITE", "sip:b@b.test", &format!("Via: {vias}\r\n"), LINES);
+            with(text.as_bytes(), |message| {
+                is_loop(message, 11, |via| via.host.raw() == b"192.0.2.9" && via.port == Some(5060))
+            })
+        };
+        assert_eq!(check(phone), Ok(false));
+        assert_eq!(check(&looped), Ok(true));
+        assert_eq!(check(&format!("{spiralled}\r\nVia: {phone}")), Ok(false));
+        assert_eq!(check(&format!("{phone}\r\nVia: {foreign}\r\nVia: {phone}")), Ok(false));
+        assert_eq!(check(&format!("{phone},{spiralled} ,\r\n {looped},{phone}")), Ok(true));
+        assert_eq!(check(&format!("{phone}\r\nX: y\r\nv: {phone}\r\nVIA: {looped}")), Ok(true));
+        assert_eq!(check(&format!("{phone}\r\nVia: x")).unwrap_err().reason, "Bad Via");
+        assert_eq!(check(&format!("{phone},x")).unwrap_err().reason, "Bad Via");
+        assert_eq!(check(&format!("{phone}\r\nVia: {looped}\r\nVia: x")), Ok(true));
+    }
+}

@@ -1,0 +1,365 @@
+//! The cookie in our Record-Route: what shows that a request belongs to a dialog that began here, and where a UA behind a NAT is
+//! reached. It authorises and does not steer; nothing of it is kept here.
+//!
+//! ```text
+//! key         u8    tells which key of the node sealed it
+//! flags       u8    for caller and callee three bits each: whether there is a flow, and whether its ends are IPv6 addresses
+//! From tag    u32   a hash of the caller's, by which the direction of a request is told
+//! caller            the flow, if any: port u16, listener u16, remote and local address; a remote IPv6 one with its scope u32
+//! callee            the same
+//! MAC         u64   SipHash-2-4 of the above and of the Call-ID
+//! ```
+//! The MAC needs no more than 64 bits: a forged cookie can only be tried here, one datagram a try. The key outlives a restart,
+//! and the one before it stays good for the dialogs that began with it.
+
+use super::digits::{base64url, base64url_length, read_base64url};
+use crate::io::{ListenerId, LocalAddr, Peer, Transport};
+use crate::wire::Uri;
+use core::hash::Hasher;
+use core::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use siphasher::sip::{SipHasher13, SipHasher24};
+use siphasher::sip128::SipHasher24 as SipHasher24Wide;
+use subtle::ConstantTimeEq;
+
+/// The way to a UA that can't be reached at the address it names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Flow {
+    /// Where it is reached.
+    pub(super) to: Peer,
+    /// Where from.
+    pub(super) from: LocalAddr,
+}
+
+/// What a cookie says about its dialog.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Cookie {
+    /// The flow to the UA that began the dialog, where it needs one.
+    pub(super) caller: Option<Flow>,
+    /// The flow to the other UA, where it needs one.
+    pub(super) callee: Option<Flow>,
+    from_tag: u32,
+    key: KeyMark,
+}
+
+/// A cookie as it is written into a URI.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct CookieText {
+    bytes: [u8; TEXT_BYTES_MAX],
+    used: usize,
+}
+
+const NAME: &[u8; 3] = b";c=";
+const HEAD_BYTES: usize = 6;
+const FLOW_BYTES_MAX: usize = 2 + 2 + 16 + 4 + 16;
+const MAC_BYTES: usize = 8;
+const SEALED_BYTES_MAX: usize = HEAD_BYTES + 2 * FLOW_BYTES_MAX;
+const BYTES_MAX: usize = SEALED_BYTES_MAX + MAC_BYTES;
+const TEXT_BYTES_MAX: usize = NAME.len() + base64url_length(BYTES_MAX);
+
+const HAS_FLOW: u8 = 1;
+const REMOTE_IPV6: u8 = 2;
+const LOCAL_IPV6: u8 = 4;
+/// How far the flags of the callee are from those of the caller.
+const CALLEE_SHIFT: u32 = 3;
+const FLAGS: u8 = 0x3F;
+
+impl Default for CookieText {
+    fn default() -> Self {
+        CookieText::new()
+    }
+}
+
+impl CookieText {
+    /// An empty text, to be written over.
+    #[must_use]
+    pub(super) fn new() -> Self {
+        CookieText { bytes: [0; TEXT_BYTES_MAX], used: 0 }
+    }
+
+    /// The URI parameter with the semicolon before it; empty where nothing was written.
+    #[must_use]
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..self.used).unwrap_or_default()
+    }
+}
+
+impl Cookie {
+    /// The cookie of a dialog that begins with a request with this From tag, to be written with the first of `keys`.
+    #[must_use]
+    pub(super) fn new(
+        from_tag: &[u8],
+        caller: Option<Flow>,
+        callee: Option<Flow>,
+        keys: &[[u8; 16]],
+    ) -> Self {
+        let key = keys.first().map(KeyMark::of).unwrap_or_default();
+        Cookie { caller, callee, from_tag: key.tag_hash(from_tag), key }
+    }
+
+    /// Writes it for a Call-ID with the key it was made with; nothing where that is not among `keys`.
+    pub(super) fn write(&self, keys: &[[u8; 16]], call_id: &[u8], out: &mut CookieText) {
+        out.used = 0;
+        let Some(key) = keys.iter().find(|key| KeyMark::of(key) == self.key) else { return };
+        let mut bytes = [0; BYTES_MAX];
+        let mut writer = Writer { bytes: &mut bytes, used: 0 };
+        let flags = flags(self.caller.as_ref()) | flags(self.callee.as_ref()) << CALLEE_SHIFT;
+        writer.put([self.key.id, flags]);
+        writer.put(self.from_tag.to_le_bytes());
+        for flow in [&self.caller, &self.callee].into_iter().flatten() {
+            writer.flow(flow);
+        }
+        let sealed = writer.used;
+        let mac = seal(key, bytes.get(..sealed).unwrap_or_default(), call_id);
+        let mut writer = Writer { bytes: &mut bytes, used: sealed };
+        writer.put(mac.to_le_bytes());
+        let used = writer.used;
+        let (name, digits) = out.bytes.split_at_mut(NAME.len());
+        name.copy_from_slice(NAME);
+        let written = base64url(bytes.get(..used).unwrap_or_default(), digits);
+        out.used = written.map_or(0, |digits| NAME.len() + digits);
+    }
+
+    /// The cookie in a URI, if it was written for this Call-ID with one of `keys`.
+    #[must_use]
+    pub(super) fn read(uri: &Uri<'_>, call_id: &[u8], keys: &[[u8; 16]]) -> Option<Cookie> {
+        let mut bytes = [0; BYTES_MAX];
+        let used = read_base64url(uri.param(b"c")?, &mut bytes)?;
+        let (sealed, mac) = bytes.get(..used)?.split_last_chunk::<MAC_BYTES>()?;
+        let mac = u64::from_le_bytes(*mac);
+        let (head, rest) = sealed.split_first_chunk::<HEAD_BYTES>()?;
+        let [id, flags, a, b, c, d] = *head;
+        let sealed_by = |key: &[u8; 16]| {
+            let mark = KeyMark::of(key);
+            let is_good = mark.id == id && bool::from(seal(key, sealed, call_id).ct_eq(&mac));
+            is_good.then_some(mark)
+        };
+        let key = keys.iter().find_map(sealed_by)?;
+        if flags & !FLAGS != 0 {
+            return None;
+        }
+        let mut reader = Reader { rest };
+        let caller = reader.flow(flags)?;
+        let callee = reader.flow(flags >> CALLEE_SHIFT)?;
+        let from_tag = u32::from_le_bytes([a, b, c, d]);
+        reader.rest.is_empty().then_some(Cookie { caller, callee, from_tag, key })
+    }
+
+    /// Whether a request with this From tag comes from the UA that began the dialog.
+    #[must_use]
+    pub(super) fn is_from_caller(&self, from_tag: &[u8]) -> bool {
+        self.key.tag_hash(from_tag) == self.from_tag
+    }
+}
+
+/// What is derived from a key: the number that it is known by, and what tags are hashed with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct KeyMark {
+    id: u8,
+    tag_key: u64,
+}
+
+impl KeyMark {
+    #[allow(clippy::cast_possible_truncation, reason = "eight bits tell keys apart")]
+    fn of(key: &[u8; 16]) -> Self {
+        let hash = SipHasher24Wide::new_with_key(key).hash(b"cookie");
+        KeyMark { id: hash.h1 as u8, tag_key: hash.h2 }
+    }
+
+    #[allow(clippy::cast_possible_truncation, reason = "32 bits tell two tags apart")]
+    fn tag_hash(self, tag: &[u8]) -> u32 {
+        SipHasher13::new_with_keys(self.tag_key, 0).hash(tag) as u32
+    }
+}
+
+/// The MAC. The length of `sealed` is told by its flags, so that no byte of it can pass for one of the Call-ID.
+fn seal(key: &[u8; 16], sealed: &[u8], call_id: &[u8]) -> u64 {
+    let mut hasher = SipHasher24::new_with_key(key);
+    hasher.write(sealed);
+    hasher.write(call_id);
+    hasher.finish()
+}
+
+fn flags(flow: Option<&Flow>) -> u8 {
+    let Some(Flow { to, from }) = flow else { return 0 };
+    let remote = if to.addr.is_ipv6() { REMOTE_IPV6 } else { 0 };
+    let local = if from.ip.is_ipv6() { LOCAL_IPV6 } else { 0 };
+    HAS_FLOW | remote | local
+}
+
+struct Writer<'a> {
+    bytes: &'a mut [u8; BYTES_MAX],
+    used: usize,
+}
+
+impl Writer<'_> {
+    fn put<const N: usize>(&mut self, bytes: [u8; N]) {
+        // What is put is at most as long as `BYTES_MAX` adds up.
+        if let Some(place) = self.bytes.get_mut(self.used..self.used + N) {
+            place.copy_from_slice(&bytes);
+            self.used += N;
+        }
+    }
+
+    fn flow(&mut self, flow: &Flow) {
+        // There is one transport; another one would have to be told.
+        let Transport::Udp = flow.to.transport;
+        self.put(flow.to.addr.port().to_le_bytes());
+        self.put(flow.from.listener.0.to_le_bytes());
+        self.ip(flow.to.addr.ip());
+        if let SocketAddr::V6(addr) = flow.to.addr {
+            self.put(addr.scope_id().to_le_bytes());
+        }
+        self.ip(flow.from.ip);
+    }
+
+    fn ip(&mut self, ip: IpAddr) {
+        match ip {
+            IpAddr::V4(ip) => self.put(ip.octets()),
+            IpAddr::V6(ip) => self.put(ip.octets()),
+        }
+    }
+}
+
+struct Reader<'a> {
+    rest: &'a [u8],
+}
+
+impl Reader<'_> {
+    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (taken, rest) = self.rest.split_first_chunk()?;
+        self.rest = rest;
+        Some(*taken)
+    }
+
+    /// `None` where it ends too early; none inside where the flags name no flow.
+    fn flow(&mut self, flags: u8) -> Option<Option<Flow>> {
+        if flags & HAS_FLOW == 0 {
+            return Some(None);
+        }
+        let port = u16::from_le_bytes(self.take()?);
+        let listener = ListenerId(u16::from_le_bytes(self.take()?));
+        let addr = if flags & REMOTE_IPV6 == 0 {
+            SocketAddr::from((self.take::<4>()?, port))
+        } else {
+            let ip = Ipv6Addr::from(self.take::<16>()?);
+            SocketAddr::V6(SocketAddrV6::new(ip, port, 0, u32::from_le_bytes(self.take()?)))
+        };
+        let ip = if flags & LOCAL_IPV6 == 0 {
+            IpAddr::from(self.take::<4>()?)
+        } else {
+            IpAddr::from(self.take::<16>()?)
+        };
+        Some(Some(Flow { to: Peer::udp(addr), from: LocalAddr { listener, ip } }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::format;
+    use alloc::string::String;
+
+    const KEY: [u8; 16] = *b"0123456789abcdef";
+    const OLD: [u8; 16] = *b"fedcba9876543210";
+    const CALL_ID: &[u8] = b"c1@192.0.2.1";
+
+    fn flow(to: &str, listener: u16, from: &str) -> Flow {
+        Flow {
+            to: Peer::udp(to.parse().unwrap()),
+            from: LocalAddr { listener: ListenerId(listener), ip: from.parse().unwrap() },
+        }
+    }
+
+    fn text(cookie: &Cookie, keys: &[[u8; 16]], call_id: &[u8]) -> String {
+        let mut text = CookieText::new();
+        cookie.write(keys, call_id, &mut text);
+        String::from_utf8(text.as_bytes().to_vec()).unwrap()
+    }
+
+    fn read(text: &str, call_id: &[u8], keys: &[[u8; 16]]) -> Option<Cookie> {
+        let uri = format!("sip:192.0.2.9:5060;lr{text};x=y");
+        Cookie::read(&Uri::parse(uri.as_bytes()).unwrap(), call_id, keys)
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let four = flow("192.0.2.1:5062", 0, "192.0.2.9");
+        let six = flow("[fe80::1%7]:65535", 513, "fe80::9");
+        let mixed = flow("192.0.2.1:1", u16::MAX, "::1");
+        let mapped = flow("[::ffff:192.0.2.1]:1", 0, "192.0.2.9");
+        for (caller, callee) in [
+            (None, None),
+            (Some(four), None),
+            (None, Some(six)),
+            (Some(six), Some(six)),
+            (Some(mixed), Some(four)),
+            (Some(mapped), Some(mixed)),
+        ] {
+            let cookie = Cookie::new(b"from", caller, callee, &[KEY, OLD]);
+            let text = text(&cookie, &[KEY, OLD], CALL_ID);
+            assert!(text.starts_with(";c=") && text.len() <= 129, "{text}");
+            assert_eq!(read(&text, CALL_ID, &[KEY]), Some(cookie));
+            assert_eq!(read(&text, CALL_ID, &[OLD, KEY]), Some(cookie));
+            assert_eq!(read(&text, CALL_ID, &[OLD]), None);
+            assert_eq!(read(&text, CALL_ID, &[]), None);
+            assert_eq!(read(&text, b"c1@192.0.2.", &[KEY]), None);
+            assert!(cookie.is_from_caller(b"from") && !cookie.is_from_caller(b"to"));
+        }
+        let small = Cookie::new(b"from", None, None, &[KEY]);
+        assert_eq!(text(&small, &[KEY], CALL_ID).len(), 3 + 19);
+    }
+
+    #[test]
+    fn a_key_that_was_replaced_is_good_for_what_it_sealed() {
+        let cookie = Cookie::new(b"from", None, None, &[OLD]);
+        let before = text(&cookie, &[OLD], CALL_ID);
+        let read_now = read(&before, CALL_ID, &[KEY, OLD]).unwrap();
+        assert!(read_now.is_from_caller(b"from") && !read_now.is_from_caller(b"other"));
+        assert_eq!(text(&read_now, &[KEY, OLD], CALL_ID), before);
+        assert_eq!(text(&read_now, &[KEY], CALL_ID), "", "its key is gone");
+        assert_eq!(text(&Cookie::new(b"from", None, None, &[]), &[], CALL_ID), "");
+    }
+
+    #[test]
+    fn what_was_changed_is_not_read() {
+        let cookie =
+            Cookie::new(b"from", Some(flow("192.0.2.1:5062", 0, "192.0.2.9")), None, &[KEY]);
+        let text = text(&cookie, &[KEY], CALL_ID);
+        for place in 3..text.len() {
+            for digit in b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.!" {
+                let mut other = text.clone().into_bytes();
+                other[place] = *digit;
+                let other = String::from_utf8(other).unwrap();
+                let is_read = read(&other, CALL_ID, &[KEY]).is_some();
+                assert_eq!(is_read, other == text, "{other}");
+            }
+            assert_eq!(read(&text[..place], CALL_ID, &[KEY]), None);
+        }
+        assert_eq!(read(&format!("{text}A"), CALL_ID, &[KEY]), None);
+        assert_eq!(read("", CALL_ID, &[KEY]), None);
+        assert_eq!(read(";c", CALL_ID, &[KEY]), None);
+        assert_eq!(read(&format!(";c={}", "A".repeat(300)), CALL_ID, &[KEY]), None);
+    }
+
+    #[test]
+    fn no_bytes_under_a_good_mac_panic() {
+        // Sealed by us, and still not as it should be: flags that promise more, or less, than there is.
+        for flags in 0..=u8::MAX {
+            for length in 0..=SEALED_BYTES_MAX - HEAD_BYTES {
+                let mut bytes = [7; BYTES_MAX];
+                bytes[0] = KeyMark::of(&KEY).id;
+                bytes[1] = flags;
+                let sealed = HEAD_BYTES + length;
+                let mac = seal(&KEY, &bytes[..sealed], CALL_ID);
+                bytes[sealed..sealed + MAC_BYTES].copy_from_slice(&mac.to_le_bytes());
+                let mut digits = [0; TEXT_BYTES_MAX];
+                let used = base64url(&bytes[..sealed + MAC_BYTES], &mut digits).unwrap();
+                let text = format!(";c={}", core::str::from_utf8(&digits[..used]).unwrap());
+                if let Some(cookie) = read(&text, CALL_ID, &[KEY]) {
+                    let all = [cookie.caller, cookie.callee];
+                    assert_eq!(all.iter().flatten().count() > 0, length > 0);
+                }
+            }
+        }
+    }
+}

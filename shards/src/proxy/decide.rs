@@ -1,0 +1,226 @@
+//! Whose a request is, what that lets it do, and where it goes next. It is the one place where this is decided, for requests and for
+//! `route.test` alike, and it changes nothing.
+
+use super::cookie::{Cookie, Flow};
+use super::policy::{Neighbour, NextHop};
+use super::route::{Hop, Names, NoHop, Plan, SIP_PORT};
+use crate::location::{Aor, NotOurs};
+use crate::uas::Refusal;
+use crate::wire::{Message, Uri};
+use core::net::{IpAddr, SocketAddr};
+
+/// Whose a request is, as far as it counts for where it may go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// It belongs to a dialog that we let begin: it carries our cookie.
+    Dialog,
+    /// A neighbour sent it.
+    Neighbour,
+    /// A user of ours sent it, who has shown that.
+    Known,
+    /// It says that a user of ours sent it, and nothing has to be shown here.
+    Claimed,
+    /// Somebody else.
+    Stranger,
+}
+
+/// What there is to be seen of how a request is routed.
+pub trait Trace {
+    /// A step: what was looked at, and what came out.
+    fn step(&mut self, what: &'static str, found: &[u8]);
+
+    /// The same, where it is an address.
+    fn address(&mut self, what: &'static str, addr: SocketAddr);
+}
+
+/// Nobody looks.
+impl Trace for () {
+    #[inline(always)]
+    fn step(&mut self, _: &'static str, _: &[u8]) {}
+
+    #[inline(always)]
+    fn address(&mut self, _: &'static str, _: SocketAddr) {}
+}
+
+/// Where a request goes.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Destination<'m> {
+    /// To the user of ours in [`Aor`].
+    User,
+    /// To this server itself.
+    Server,
+    /// To a next hop.
+    Hop(Hop<'m>),
+    /// To where a UA behind NAT was seen.
+    Flow(Flow),
+}
+
+/// Who sent a request, before anybody had to show it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sender {
+    /// There is nothing to be shown.
+    Is(Origin),
+    /// It is from a user of ours, who has to show it.
+    Owes,
+}
+
+impl Names<'_> {
+    /// Whose a request is. The address-of-record in From is left in `from`, where it is one of ours.
+    #[allow(clippy::too_many_arguments, reason = "all that it depends on, and a trace")]
+    pub(super) fn sender(
+        &self,
+        message: &Message<'_>,
+        plan: &Plan<'_>,
+        source: IpAddr,
+        asks: bool,
+        key: &[u8; 16],
+        from: &mut Aor,
+        trace: &mut impl Trace,
+    ) -> Result<Sender, Refusal> {
+        if plan.cookie.is_some() {
+            trace.step("Record-Route cookie", b"good: in-dialog, neither challenged nor refused");
+            return Ok(Sender::Is(Origin::Dialog));
+        }
+        if plan.is_cookie_bad {
+            trace.step("Record-Route cookie", b"absent or not ours: it authorises nothing");
+        }
+        if let Some(neighbour) = self.policy.neighbour_at(source) {
+            trace.step("source is a neighbour", neighbour.name.as_bytes());
+            return Ok(Sender::Is(Origin::Neighbour));
+        }
+        let uri = Uri::parse(message.from().uri).map_err(Refusal::Malformed)?;
+        let is_ours = match from.set(key, &uri, &self.here) {
+            Ok(()) => true,
+            Err(NotOurs::TooLong) => return Err(Refusal::BadRequest("Address-of-Record Too Long")),
+            Err(NotOurs::Unreadable | NotOurs::Scheme | NotOurs::Domain) => false,
+        };
+        if !is_ours {
+            trace.step("From is not of our domains", uri.raw);
+            return Ok(Sender::Is(Origin::Stranger));
+        }
+        trace.step("From is of our domains", from.bytes());
+        Ok(if asks { Sender::Owes } else { Sender::Is(Origin::Claimed) })
+    }
+
+    /// Where a request goes. The address-of-record of a user of ours is left in `aor`.
+    ///
+    /// # Errors
+    /// Why it goes nowhere.
+    pub(super) fn destination<'m>(
+        &'m self,
+        plan: &Plan<'m>,
+        origin: Origin,
+        from_tag: &[u8],
+        key: &[u8; 16],
+        aor: &mut Aor,
+        trace: &mut impl Trace,
+    ) -> Result<Destination<'m>, Refusal> {
+        if let Some(route) = &plan.route {
+            trace.step("Route", route.raw);
+            return self.elsewhere(route, origin, trace);
+        }
+        let uri = &plan.uri;
+        trace.step("Request-URI", uri.raw);
+        if origin == Origin::Dialog {
+            let flow = plan.cookie.and_then(|cookie| towards(&cookie, from_tag));
+            if let Some(flow) = flow {
+                trace.step("the cookie", b"knows where the UA behind NAT was seen");
+                return Ok(Destination::Flow(flow));
+            }
+        }
+        if !uri.is_sip() {
+            return Err(Refusal::UnsupportedScheme);
+        }
+        if let Some(neighbour) = self.neighbour_for(uri) {
+            trace.step("its domain belongs to the neighbour", neighbour.name.as_bytes());
+            return match origin {
+                Origin::Dialog | Origin::Known | Origin::Claimed => to_neighbour(neighbour, uri),
+                Origin::Neighbour | Origin::Stranger => {
+                    trace.step("refused", b"it is neither from us nor to us");
+                    Err(Refusal::NotARelay)
+                }
+            };
+        }
+        // Within a dialog the Request-URI is a contact: where every domain is ours, only our own address is.
+        let may_be_ours =
+            origin != Origin::Dialog || !self.here.domains.is_any() || self.is_own_address(uri);
+        if may_be_ours {
+            match aor.set(key, uri, &self.here) {
+                Ok(()) if uri.user.is_some() => {
+                    trace.step("address-of-record", aor.bytes());
+                    return Ok(Destination::User);
+                }
+                Ok(()) => {
+                    trace.step("it is this server", b"");
+                    return Ok(Destination::Server);
+                }
+                Err(NotOurs::TooLong) => {
+                    return Err(Refusal::BadRequest("Address-of-Record Too Long"));
+                }
+                Err(NotOurs::Unreadable | NotOurs::Scheme | NotOurs::Domain) => {}
+            }
+        }
+        self.elsewhere(uri, origin, trace)
+    }
+
+    /// The neighbour that answers for a URI's domain.
+    fn neighbour_for(&self, uri: &Uri<'_>) -> Option<&Neighbour> {
+        if self.policy.neighbours.is_empty() {
+            return None;
+        }
+        // RFC 1035 2.3.4: a name has at most 255 octets.
+        let mut name = [0; 256];
+        let length = uri.host.write_lower(&mut name)?;
+        self.policy.neighbour_for(&name[..length])
+    }
+
+    fn elsewhere<'m>(
+        &self,
+        uri: &Uri<'m>,
+        origin: Origin,
+        trace: &mut impl Trace,
+    ) -> Result<Destination<'m>, Refusal> {
+        match origin {
+            Origin::Dialog | Origin::Known => {}
+            Origin::Neighbour | Origin::Claimed | Origin::Stranger => {
+                trace.step("refused", b"it is not to us, and whoever sent it is not known");
+                return Err(Refusal::NotARelay);
+            }
+        }
+        let hop = Hop::of(uri).map_err(refusal)?;
+        if let Hop::Address(addr) = hop
+            && self.is_own_socket(addr)
+        {
+            trace.step("refused", b"the next hop is this server");
+            return Err(Refusal::ForbiddenHop);
+        }
+        Ok(Destination::Hop(hop))
+    }
+}
+
+/// Why a request whose next hop can't be used is refused.
+pub(super) fn refusal(reason: NoHop) -> Refusal {
+    match reason {
+        NoHop::Scheme => Refusal::UnsupportedScheme,
+        NoHop::Transport => Refusal::NoTransport,
+        NoHop::Forbidden => Refusal::ForbiddenHop,
+    }
+}
+
+/// The flow to the other side of a dialog.
+fn towards(cookie: &Cookie, from_tag: &[u8]) -> Option<Flow> {
+    if cookie.is_from_caller(from_tag) { cookie.callee } else { cookie.caller }
+}
+
+/// The next hop towards a neighbour.
+fn to_neighbour<'m>(neighbour: &'m Neighbour, uri: &Uri<'m>) -> Result<Destination<'m>, Refusal> {
+    let hop = match &neighbour.next_hop {
+        Some(NextHop::Address(addr)) => Hop::Address(*addr),
+        Some(NextHop::Name { host, port }) => Hop::Name(host.as_bytes(), *port),
+        None => match uri.host.ip() {
+            Some(ip) => Hop::Address((ip, uri.port.unwrap_or(SIP_PORT)).into()),
+            None => Hop::Name(uri.host.raw(), uri.port.unwrap_or(SIP_PORT)),
+        },
+    };
+    if hop.is_forbidden() { Err(Refusal::ForbiddenHop) } else { Ok(Destination::Hop(hop)) }
+}

@@ -1,0 +1,524 @@
+//! Branches: for each target a copy of the request, RFC 3261 16.6. It owns the texts that are written into copies; what is on its way
+//! is kept in `contexts`.
+
+use super::branch::{BranchText, Token, loop_hash};
+use super::contexts::{Branch, Cancel, Client, NONE, Timers};
+use super::cookie::{Cookie, CookieText, Flow};
+use super::decide::Destination;
+use super::route::{Hop, Names, Plan, is_forbidden};
+use super::targets::{self, Target};
+use super::{Proxy, Setup, Tools, write};
+use crate::io::{Instant, ListenerId, LocalAddr, Outbox, Peer, Transport};
+use crate::location::Record;
+use crate::store::{Full, Handle};
+use crate::transaction::{LIFETIME, T1, client};
+use crate::wire::{HeaderId, Message, Method, Uri};
+use alloc::vec::Vec;
+use core::fmt::Write as _;
+use core::net::{IpAddr, SocketAddr};
+use core::time::Duration;
+
+/// RFC 3261 16.6 step 3: what a request has that comes without Max-Forwards.
+const MAX_FORWARDS: u8 = 70;
+/// RFC 5393 5.3.3.1: what a request has that comes without Max-Breadth.
+pub(super) const MAX_BREADTH: u16 = 60;
+/// The most branches that are sent at once: what one input may add to an outbox, less a response and a CANCEL.
+const PARALLEL_MAX: u16 = 12;
+/// How long the addresses of a name are waited for.
+const NAME_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Texts that go into a request, written for each branch.
+#[derive(Debug)]
+pub(super) struct Texts {
+    /// What we are called where the request leaves, and where it came from, if that is not written down in the setup.
+    sent_by: [Vec<u8>; 2],
+    record_routes: [Vec<u8>; 2],
+    route_after: Vec<u8>,
+    cookie: CookieText,
+    /// A target that waits for the address of its next hop.
+    target: Vec<u8>,
+}
+
+impl Texts {
+    pub(super) fn new() -> Self {
+        let text = || Vec::with_capacity(1024);
+        Texts {
+            sent_by: [text(), text()],
+            record_routes: [text(), text()],
+            route_after: Vec::with_capacity(usize::from(u16::MAX)),
+            cookie: CookieText::new(),
+            target: Vec::with_capacity(2 * usize::from(u16::MAX)),
+        }
+    }
+}
+
+/// A request on its way out: what all its branches have in common.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Onward<'m> {
+    pub(super) message: &'m Message<'m>,
+    pub(super) plan: &'m Plan<'m>,
+    pub(super) loop_hash: u64,
+    /// Where it came from, and where it arrived.
+    pub(super) source: Peer,
+    pub(super) local: LocalAddr,
+}
+
+/// Where a branch goes.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Aim<'m> {
+    /// To a binding.
+    Binding(Record<'m>),
+    /// Where the request itself says.
+    Destination(Destination<'m>),
+}
+
+/// Why a branch is not sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unsent {
+    /// There is no room for it.
+    Full,
+    /// There is no way to its next hop.
+    NoWay,
+}
+
+impl From<Full> for Unsent {
+    fn from(_: Full) -> Self {
+        Unsent::Full
+    }
+}
+
+impl Setup {
+    /// Where a message to an address leaves from, if it does not matter otherwise: where the request arrived, or at the first
+    /// listener of the address's family.
+    pub(super) fn local_for(&self, addr: SocketAddr, arrived: LocalAddr) -> Option<LocalAddr> {
+        let bound = self.listeners.get(usize::from(arrived.listener.0))?;
+        if bound.is_ipv4() == addr.ip().to_canonical().is_ipv4() {
+            return Some(arrived);
+        }
+        let same = |listener: &&SocketAddr| listener.is_ipv4() != bound.is_ipv4();
+        let (number, bound) = (0..).zip(self.listeners.iter()).find(|(_, one)| same(one))?;
+        Some(LocalAddr { listener: ListenerId(number), ip: bound.ip() })
+    }
+
+    /// What we are called at a local address: `host:port`. `None` where nobody knows.
+    fn sent_by<'t>(&'t self, local: LocalAddr, text: &'t mut Vec<u8>) -> Option<&'t [u8]> {
+        let number = usize::from(local.listener.0);
+        if let Some(name) = self.sent_by.get(number)? {
+            return Some(name);
+        }
+        if local.ip.is_unspecified() {
+            return None;
+        }
+        text.clear();
+        let addr = SocketAddr::new(local.ip, self.listeners.get(number)?.port());
+        write!(Text(text), "{addr}").ok()?;
+        Some(text)
+    }
+}
+
+/// Text in a vector that never grows.
+struct Text<'t>(&'t mut Vec<u8>);
+
+impl core::fmt::Write for Text<'_> {
+    fn write_str(&mut self, text: &str) -> core::fmt::Result {
+        if self.0.capacity() - self.0.len() < text.len() {
+            return Err(core::fmt::Error);
+        }
+        self.0.extend_from_slice(text.as_bytes());
+        Ok(())
+    }
+}
+
+impl<'m> Aim<'m> {
+    /// The next hop, and where the request leaves from if that is known.
+    fn hop(&self, plan: &Plan<'m>, names: &Names<'_>) -> Option<(Hop<'m>, Option<LocalAddr>)> {
+        match *self {
+            Aim::Binding(record) => {
+                // RFC 3327: the first of the Path is where it goes.
+                let first = first_value(record.path);
+                if !first.is_empty() {
+                    return Some((Hop::of(&Uri::parse(first).ok()?).ok()?, Some(record.to)));
+                }
+                if record.from.addr.ip().is_unspecified() {
+                    return Some((Hop::of(&Uri::parse(record.contact).ok()?).ok()?, None));
+                }
+                // RFC 5626 5.3 and RFC 3581: a UA is reached where it registered from, whatever it believes its address to be.
+                Some((Hop::Address(record.from.addr), Some(record.to)))
+            }
+            Aim::Destination(Destination::Hop(hop)) => {
+                let is_own = matches!(hop, Hop::Address(addr) if names.is_own_socket(addr));
+                (!is_own).then_some((hop, None))
+            }
+            Aim::Destination(Destination::Flow(flow)) => {
+                Some((Hop::Address(flow.to.addr), Some(flow.from)))
+            }
+            Aim::Destination(Destination::User | Destination::Server) => {
+                debug_assert!(false, "these are no next hops: {:?}", plan.uri);
+                None
+            }
+        }
+    }
+
+    /// Where a callee is seen who is not where its contact says.
+    fn callee_flow(&self) -> Option<Flow> {
+        let Aim::Binding(record) = *self else { return None };
+        if !record.path.is_empty() || record.from.addr.ip().is_unspecified() {
+            return None;
+        }
+        let contact = Uri::parse(record.contact).ok()?;
+        let is_there = Hop::of(&contact) == Ok(Hop::Address(record.from.addr));
+        (!is_there).then_some(Flow { to: record.from, from: record.to })
+    }
+}
+
+/// The URI of the first of some values in brackets, as Path has them.
+fn first_value(values: &[u8]) -> &[u8] {
+    let start = values.iter().position(|&byte| byte == b'<').map_or(values.len(), |at| at + 1);
+    let rest = values.get(start..).unwrap_or_default();
+    let end = rest.iter().position(|&byte| byte == b'>').unwrap_or(0);
+    rest.get(..end).unwrap_or_default()
+}
+
+impl Onward<'_> {
+    /// Where a caller is seen who is not where its contact says. What came over another proxy is that proxy's business.
+    fn caller_flow(&self) -> Option<Flow> {
+        let message = self.message;
+        if message.has(HeaderId::RecordRoute) || message.vias().nth(1).is_some() {
+            return None;
+        }
+        let contact = message.contacts().next()?.ok()?;
+        let crate::wire::Contact::Address(address) = contact else { return None };
+        let uri = Uri::parse(address.address.uri).ok()?;
+        let is_there = Hop::of(&uri) == Ok(Hop::Address(self.source.addr));
+        (!is_there).then_some(Flow { to: self.source, from: self.local })
+    }
+
+    /// Whether the request may begin a dialog, RFC 3261 12.1 and 16.6 step 4.
+    fn begins_dialog(&self) -> bool {
+        let is_within = self.message.to().tag.is_some();
+        !is_within
+            && match self.message.cseq().method {
+                Method::Invite | Method::Subscribe | Method::Refer | Method::Other(_) => true,
+                Method::Ack
+                | Method::Bye
+                | Method::Cancel
+                | Method::Register
+                | Method::Options
+                | Method::Prack
+                | Method::Notify
+                | Method::Publish
+                | Method::Info
+                | Method::Message
+                | Method::Update => false,
+            }
+    }
+
+    /// The value of Max-Breadth, where there is one.
+    pub(super) fn max_breadth(&self) -> Option<u16> {
+        max_breadth(self.message)
+    }
+}
+
+/// The value of Max-Breadth, where there is one, RFC 5393 5.3.2.
+pub(super) fn max_breadth(message: &Message<'_>) -> Option<u16> {
+    let line = message.named(b"Max-Breadth").next()?;
+    let number = crate::wire::decimal(line.value)?;
+    Some(u16::try_from(number).unwrap_or(u16::MAX))
+}
+
+impl Proxy {
+    /// Sends the next targets of a context that is not kept waiting: those of equal preference, in parallel. False where none was
+    /// left, or none could be sent.
+    pub(super) fn next_targets(
+        &mut self,
+        now: Instant,
+        id: u32,
+        onward: &Onward<'_>,
+        out: &mut Outbox,
+    ) -> bool {
+        let is_limited = onward.max_breadth().is_some();
+        while let Some(count) = self.group(id) {
+            let breadth = self.contexts.context(id).map_or(1, |context| context.breadth);
+            // RFC 5393 5.3.3.1: what all branches may do together is what this request may do.
+            let each = (is_limited || count > 1).then_some((breadth / count).max(1));
+            if self.send_group(now, id, count, each, onward, out) > 0 {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// How many of the targets come next together; `None` where there are none.
+    fn group(&self, id: u32) -> Option<u16> {
+        let context = self.contexts.context(id)?;
+        let set = self.contexts.bytes(context.targets?).get(usize::from(context.targets_at)..)?;
+        let most = context.breadth.clamp(1, PARALLEL_MAX);
+        let first = targets::first(set)?;
+        let (mut count, mut at) = (1, first.bytes);
+        while count < most
+            && let Some(next) = set.get(at..).and_then(targets::first)
+            && next.q == first.q
+        {
+            count += 1;
+            at += next.bytes;
+        }
+        Some(count)
+    }
+
+    fn send_group(
+        &mut self,
+        now: Instant,
+        id: u32,
+        count: u16,
+        breadth: Option<u16>,
+        onward: &Onward<'_>,
+        out: &mut Outbox,
+    ) -> u16 {
+        let mut sent = 0;
+        for _ in 0..count {
+            let Some(context) = self.contexts.context_mut(id) else { break };
+            let Some(targets) = context.targets else { break };
+            let at = usize::from(context.targets_at);
+            let set = self.contexts.bytes(targets).get(at..).unwrap_or_default();
+            let Some(Target { record, bytes, .. }) = targets::first(set) else { break };
+            // Apart from the table that it lies in, which gets the branch.
+            self.tools.set.clear();
+            if !record.append(&mut self.tools.set) {
+                break;
+            }
+            let next = u16::try_from(at + bytes).unwrap_or(u16::MAX);
+            if let Some(context) = self.contexts.context_mut(id) {
+                context.targets_at = next;
+            }
+            let set = core::mem::take(&mut self.tools.set);
+            let aim = Aim::Binding(Record::decode(&set));
+            sent += u16::from(self.branch(now, id, onward, aim, breadth, out).is_ok());
+            self.tools.set = set;
+        }
+        sent
+    }
+
+    /// Makes a branch of a context and sends it, or asks for the address of its next hop.
+    pub(super) fn branch(
+        &mut self,
+        now: Instant,
+        id: u32,
+        onward: &Onward<'_>,
+        aim: Aim<'_>,
+        breadth: Option<u16>,
+        out: &mut Outbox,
+    ) -> Result<(), Unsent> {
+        let names = self.setup.names(onward.local);
+        let (hop, from) = aim.hop(onward.plan, &names).ok_or(Unsent::NoWay)?;
+        let addr = match hop {
+            Hop::Address(addr) => addr,
+            Hop::Name(name, port) => {
+                return self.ask(now, id, onward, aim, name, port, out);
+            }
+        };
+        let from = match from {
+            Some(from) => from,
+            None => self.setup.local_for(addr, onward.local).ok_or(Unsent::NoWay)?,
+        };
+        let to = Peer { transport: Transport::Udp, addr };
+        let branch = new_branch(id, onward, to, from);
+        let handle = self.contexts.add_branch(branch)?;
+        let launched = self.launch(now, handle, onward, aim, breadth, out);
+        if launched.is_err() {
+            self.contexts.end_branch(handle.index);
+        }
+        launched
+    }
+
+    /// Writes the request of a branch, keeps it and sends it.
+    pub(super) fn launch(
+        &mut self,
+        now: Instant,
+        handle: Handle,
+        onward: &Onward<'_>,
+        aim: Aim<'_>,
+        breadth: Option<u16>,
+        out: &mut Outbox,
+    ) -> Result<(), Unsent> {
+        let Some(branch) = self.contexts.branch(handle.index) else { return Err(Unsent::NoWay) };
+        let (to, from) = (branch.to, branch.from);
+        if is_forbidden(to.addr) {
+            return Err(Unsent::NoWay);
+        }
+        let text = BranchText::new(
+            &self.setup.keys.branch,
+            Token { core: self.setup.core, handle },
+            onward.loop_hash,
+        );
+        let mut reply = out.reply();
+        let is_written = put_request(
+            &self.setup,
+            &mut self.tools,
+            onward,
+            aim,
+            from,
+            &text,
+            breadth,
+            &mut reply,
+        );
+        if !is_written || !reply.fits() {
+            return Err(Unsent::NoWay);
+        }
+        let kept = self.contexts.keep(reply.written())?;
+        let Some(branch) = self.contexts.branch_mut(handle.index) else {
+            // What made room was settled, and this is not.
+            self.contexts.drop(Some(kept));
+            return Err(Unsent::Full);
+        };
+        branch.request = Some(kept);
+        branch.client = match onward.message.cseq().method {
+            Method::Invite => Client::Invite(client::InviteState::Calling),
+            Method::Ack
+            | Method::Bye
+            | Method::Cancel
+            | Method::Register
+            | Method::Options
+            | Method::Prack
+            | Method::Subscribe
+            | Method::Notify
+            | Method::Publish
+            | Method::Info
+            | Method::Refer
+            | Method::Message
+            | Method::Update
+            | Method::Other(_) => Client::Other(client::State::Trying),
+        };
+        // RFC 3261 17.1.1.2 and 17.1.2.2: Timers A and B, or E and F.
+        branch.timers.resend = now.plus(T1);
+        branch.timers.interval = 1;
+        branch.timers.end = now.plus(LIFETIME);
+        self.contexts.arm_branch(handle.index);
+        self.metrics.branches += 1;
+        if reply.send(to, from) { Ok(()) } else { Err(Unsent::NoWay) }
+    }
+
+    /// Makes a branch that waits for the addresses of its next hop.
+    #[allow(clippy::too_many_arguments, reason = "what a branch is made of, and the name")]
+    fn ask(
+        &mut self,
+        now: Instant,
+        id: u32,
+        onward: &Onward<'_>,
+        aim: Aim<'_>,
+        name: &[u8],
+        port: u16,
+        out: &mut Outbox,
+    ) -> Result<(), Unsent> {
+        // The port stays with the branch until its address is known.
+        let to = Peer::udp(SocketAddr::new(IpAddr::from([0, 0, 0, 0]), port));
+        let mut branch = new_branch(id, onward, to, onward.local);
+        if let Aim::Binding(record) = aim {
+            self.tools.texts.target.clear();
+            if !record.append(&mut self.tools.texts.target) {
+                return Err(Unsent::NoWay);
+            }
+            branch.request = Some(self.contexts.keep(&self.tools.texts.target)?);
+        }
+        branch.timers.end = now.plus(NAME_PATIENCE);
+        let target = branch.request;
+        let handle = match self.contexts.add_branch(branch) {
+            Ok(handle) => handle,
+            Err(Full) => {
+                self.contexts.drop(target);
+                return Err(Unsent::Full);
+            }
+        };
+        self.contexts.arm_branch(handle.index);
+        self.metrics.names += 1;
+        let mut question = out.reply();
+        question.put(name);
+        if question.ask(targets::ticket(handle)) {
+            return Ok(());
+        }
+        self.contexts.end_branch(handle.index);
+        Err(Unsent::NoWay)
+    }
+}
+
+fn new_branch(context: u32, onward: &Onward<'_>, to: Peer, from: LocalAddr) -> Branch {
+    debug_assert!(context != NONE || onward.message.cseq().method == Method::Ack);
+    Branch {
+        context,
+        next: NONE,
+        client: Client::Resolving,
+        to,
+        from,
+        request: None,
+        cancel: Cancel::No,
+        timers: Timers::NONE,
+    }
+}
+
+/// The loop hash of a request, RFC 3261 16.6 step 8.
+pub(super) fn hash(setup: &Setup, message: &Message<'_>, uri: &Uri<'_>) -> u64 {
+    loop_hash(&setup.keys.branch, message, uri.raw)
+}
+
+/// Writes a request as it goes to its next hop, RFC 3261 16.6.
+#[allow(clippy::too_many_arguments, reason = "each is another part of what is written")]
+pub(super) fn put_request(
+    setup: &Setup,
+    tools: &mut Tools,
+    onward: &Onward<'_>,
+    aim: Aim<'_>,
+    from: LocalAddr,
+    branch: &BranchText,
+    breadth: Option<u16>,
+    reply: &mut crate::io::Reply<'_>,
+) -> bool {
+    let Onward { message, plan, source, local, .. } = *onward;
+    let Tools { edits, texts, .. } = tools;
+    let Texts { sent_by, record_routes, route_after, cookie, .. } = texts;
+    let [out_text, in_text] = sent_by;
+    let Some(out_name) = setup.sent_by(from, out_text) else { return false };
+    record_routes.iter_mut().for_each(Vec::clear);
+    if onward.begins_dialog() {
+        let from_tag = message.from().tag.unwrap_or_default();
+        Cookie::new(from_tag, onward.caller_flow(), aim.callee_flow(), &setup.keys.cookies).write(
+            &setup.keys.cookies,
+            message.call_id(),
+            cookie,
+        );
+        let Some(in_name) = setup.sent_by(local, in_text) else { return false };
+        // RFC 5658 3: a change of address family or listener is recorded on both sides, the side it leaves by on top.
+        let is_double = in_name != out_name;
+        let names = [Some(out_name), is_double.then_some(in_name)];
+        for (text, name) in record_routes.iter_mut().zip(names) {
+            let Some(name) = name else { break };
+            let double: &[u8] = if is_double { b";r2=on" } else { b"" };
+            for part in [b"<sip:", name, b";lr", double, cookie.as_bytes(), b">"] {
+                text.extend_from_slice(part);
+            }
+        }
+    }
+    route_after.clear();
+    if let Some(uri) = plan.route_after {
+        for part in [b"<", uri, b">"] {
+            route_after.extend_from_slice(part);
+        }
+    }
+    let (uri, routes_before) = match aim {
+        Aim::Binding(record) => (Some(record.contact), record.path),
+        Aim::Destination(_) => (plan.is_uri_changed.then_some(plan.uri.raw), &[][..]),
+    };
+    let passing = write::Passing {
+        uri,
+        sent_by: out_name,
+        branch,
+        record_routes: [&record_routes[0], &record_routes[1]],
+        routes_removed: plan.routes_removed,
+        route_removed_last: plan.is_last_route_removed,
+        routes_before,
+        route_after,
+        // RFC 3261 16.6 step 3. Zero was refused.
+        max_forwards: message.max_forwards().map_or(MAX_FORWARDS, |hops| hops.saturating_sub(1)),
+        max_breadth: breadth.map(u32::from),
+        source: source.addr,
+    };
+    write::request(message, &passing, edits, reply)
+}

@@ -1,0 +1,223 @@
+//! Where a request goes, RFC 3261 16.4 and 16.5: what the Route header and the Request-URI say, and which of it is us. It looks at the
+//! message and at what was configured, and changes nothing.
+
+use super::cookie::Cookie;
+use super::policy::Policy;
+use crate::location::Here;
+use crate::uas::Refusal;
+use crate::wire::{HeaderId, Host, Message, Scheme, Uri};
+use core::net::{IpAddr, SocketAddr};
+
+/// The port of SIP over UDP, RFC 3261 19.1.2.
+pub(super) const SIP_PORT: u16 = 5060;
+
+/// What is ours: how we are named in Route and Via.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Names<'a> {
+    pub(super) here: Here<'a>,
+    pub(super) policy: &'a Policy,
+    /// The keys of cookies.
+    pub(super) cookies: &'a [[u8; 16]],
+}
+
+impl Names<'_> {
+    /// Whether a URI in Route, or in place of the Request-URI, is one that we put there or that names us.
+    pub(super) fn is_own(&self, uri: &Uri<'_>) -> bool {
+        // Where every domain is ours, a name says nothing: only addresses do.
+        uri.is_sip()
+            && (self.is_own_address(uri)
+                || !self.here.domains.is_any() && uri.user.is_none() && self.here.is_ours(uri))
+    }
+
+    /// Whether a URI's host and port are those of a listener, or how it is advertised.
+    pub(super) fn is_own_address(&self, uri: &Uri<'_>) -> bool {
+        let ip = uri.host.ip();
+        self.here.is_address(uri)
+            || ip.is_some_and(|ip| {
+                self.is_own_socket(SocketAddr::new(ip, uri.port.unwrap_or(SIP_PORT)))
+            })
+            || self.is_advertised(uri.host.raw(), uri.port)
+    }
+
+    /// Whether an address is that of a listener.
+    pub(super) fn is_own_socket(&self, addr: SocketAddr) -> bool {
+        self.here.listeners.iter().any(|listener| {
+            let is_same = listener.ip() == addr.ip();
+            let is_any = listener.ip().is_unspecified() && self.here.to.ip == addr.ip();
+            listener.port() == addr.port() && (is_same || is_any)
+        })
+    }
+
+    /// Whether a listener is advertised as a host and port.
+    pub(super) fn is_advertised(&self, host: &[u8], port: Option<u16>) -> bool {
+        self.policy.listeners.iter().filter_map(|one| one.advertised.as_deref()).any(|name| {
+            let (own_host, own_port) = host_and_port(name);
+            own_host.as_bytes().eq_ignore_ascii_case(host) && own_port == port.unwrap_or(SIP_PORT)
+        })
+    }
+}
+
+/// Takes `host:port` or `[address]:port` apart.
+fn host_and_port(name: &str) -> (&str, u16) {
+    match name.rsplit_once(':') {
+        Some((host, port)) if !host.contains(':') || host.ends_with(']') => {
+            (host, port.parse().unwrap_or(SIP_PORT))
+        }
+        Some(_) | None => (name, SIP_PORT),
+    }
+}
+
+/// What Route and Request-URI come to, RFC 3261 16.4.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Plan<'m> {
+    /// The Request-URI after preprocessing.
+    pub(super) uri: Uri<'m>,
+    /// Whether it stands in the place of the one that was received.
+    pub(super) is_uri_changed: bool,
+    /// How many Route values go from the top, and whether the last goes as well.
+    pub(super) routes_removed: usize,
+    pub(super) is_last_route_removed: bool,
+    /// What is put behind all Route values, without brackets: the Request-URI, for a strict router.
+    pub(super) route_after: Option<&'m [u8]>,
+    /// The Route that is left on top.
+    pub(super) route: Option<Uri<'m>>,
+    /// What we put into Record-Route when the dialog began.
+    pub(super) cookie: Option<Cookie>,
+    /// A Route was ours, or claimed to be, without a cookie that is good.
+    pub(super) is_cookie_bad: bool,
+}
+
+/// Works out what Route and Request-URI say.
+///
+/// # Errors
+/// A Route that can't be read.
+pub(super) fn plan<'m>(
+    message: &Message<'m>,
+    request_uri: &Uri<'m>,
+    names: &Names<'_>,
+) -> Result<Plan<'m>, Refusal> {
+    let mut plan = Plan {
+        uri: *request_uri,
+        is_uri_changed: false,
+        routes_removed: 0,
+        is_last_route_removed: false,
+        route_after: None,
+        route: None,
+        cookie: None,
+        is_cookie_bad: false,
+    };
+    if !message.has(HeaderId::Route) {
+        return Ok(plan);
+    }
+    let mut left = message.addresses(HeaderId::Route).count();
+    // RFC 3261 16.4: a strict router has put what we had put into Record-Route into the Request-URI, and the target behind all
+    // Routes.
+    if request_uri.is_sip()
+        && request_uri.param(b"lr").is_some()
+        && request_uri.user.is_none()
+        && names.is_own(request_uri)
+        && let Some(last) = message.addresses(HeaderId::Route).last()
+    {
+        plan.read_cookie(request_uri, message, names);
+        plan.uri = Uri::parse(last.map_err(Refusal::Malformed)?.uri).map_err(Refusal::Malformed)?;
+        plan.is_uri_changed = true;
+        plan.is_last_route_removed = true;
+        left -= 1;
+    }
+    let mut routes = message.addresses(HeaderId::Route).take(left);
+    let mut next = || match routes.next() {
+        Some(route) => Uri::parse(route?.uri).map(Some),
+        None => Ok(None),
+    };
+    plan.route = next().map_err(Refusal::Malformed)?;
+    // What names us goes. We stand there twice where the request that began the dialog changed listeners.
+    let mut own_max = 1;
+    while let Some(uri) = plan.route
+        && plan.routes_removed < own_max
+        && names.is_own(&uri)
+    {
+        plan.read_cookie(&uri, message, names);
+        plan.routes_removed += 1;
+        own_max = if uri.param(b"r2").is_some() { 2 } else { 1 };
+        plan.route = next().map_err(Refusal::Malformed)?;
+    }
+    if let Some(route) = plan.route
+        && route.param(b"lr").is_none()
+    {
+        // RFC 3261 16.6 step 6: the next hop is a strict router.
+        plan.route_after = Some(plan.uri.raw);
+        plan.uri = route;
+        plan.is_uri_changed = true;
+        plan.routes_removed += 1;
+    }
+    Ok(plan)
+}
+
+impl<'m> Plan<'m> {
+    fn read_cookie(&mut self, uri: &Uri<'m>, message: &Message<'m>, names: &Names<'_>) {
+        match Cookie::read(uri, message.call_id(), names.cookies) {
+            Some(cookie) => self.cookie = Some(cookie),
+            None => self.is_cookie_bad = true,
+        }
+    }
+}
+
+/// A next hop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hop<'m> {
+    /// An address.
+    Address(SocketAddr),
+    /// A name, whose addresses have to be asked for, and a port.
+    Name(&'m [u8], u16),
+}
+
+/// Why there is no next hop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NoHop {
+    /// Neither sip nor sips.
+    Scheme,
+    /// It asks for a transport that is not served, RFC 3261 18.1.1.
+    Transport,
+    /// Nobody may be sent there.
+    Forbidden,
+}
+
+impl<'m> Hop<'m> {
+    /// The next hop that a URI names, RFC 3261 16.6 step 7: by its maddr, or its host and port.
+    pub(super) fn of(uri: &Uri<'m>) -> Result<Self, NoHop> {
+        // RFC 3261 19.1.2: sips has to be sent over TLS.
+        match uri.scheme {
+            Scheme::Sip => {}
+            Scheme::Sips => return Err(NoHop::Transport),
+            Scheme::Tel | Scheme::Other(_) => return Err(NoHop::Scheme),
+        }
+        if uri.param(b"transport").is_some_and(|name| !name.eq_ignore_ascii_case(b"udp")) {
+            return Err(NoHop::Transport);
+        }
+        let port = uri.port.unwrap_or(SIP_PORT);
+        let host = match uri.param(b"maddr") {
+            Some(maddr) => Host::new(maddr),
+            None => uri.host,
+        };
+        let hop = match host.ip() {
+            Some(ip) => Hop::Address(SocketAddr::new(ip, port)),
+            None => Hop::Name(host.raw(), port),
+        };
+        if hop.is_forbidden() { Err(NoHop::Forbidden) } else { Ok(hop) }
+    }
+
+    /// Whether nobody may be sent there: port 0, or an address that is not one host's.
+    pub(super) fn is_forbidden(&self) -> bool {
+        match *self {
+            Hop::Address(addr) => is_forbidden(addr),
+            Hop::Name(name, port) => name.is_empty() || port == 0,
+        }
+    }
+}
+
+/// Whether nothing is ever sent to an address: port 0, or one that is not a single host's.
+pub(super) fn is_forbidden(addr: SocketAddr) -> bool {
+    let ip = addr.ip().to_canonical();
+    let is_broadcast = matches!(ip, IpAddr::V4(ip) if ip.is_broadcast());
+    addr.port() == 0 || ip.is_unspecified() || ip.is_multicast() || is_broadcast
+}

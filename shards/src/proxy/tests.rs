@@ -1,0 +1,222 @@
+//! A call from its INVITE to its BYE through one shard: what each side sees, and that nothing is left.
+
+use crate::io::{
+    CoreId, Datagram, Homes, Input, Instant, ListenerId, LocalAddr, Outbox, Peer, UnixTime, Verdict,
+};
+use crate::location::Domains;
+use crate::shard::{Keys, Limits, Settings, Shard};
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+struct World {
+    shard: Shard,
+    out: Outbox,
+    now: Instant,
+}
+
+impl World {
+    fn new() -> Self {
+        let settings = Settings {
+            core: CoreId(0),
+            homes: Homes::all(1),
+            keys: Keys::derive(&[1; 32]),
+            domains: Arc::new(Domains::new(["sip.test"])),
+            listeners: Arc::new(["198.51.100.1:5060".parse().unwrap()]),
+            policy: crate::registrar::Policy::default(),
+            proxy: crate::proxy::Policy::default(),
+            realm: None,
+            limits: Limits {
+                message_bytes: 65_507,
+                header_lines: 64,
+                contacts: 8,
+                bindings: 100,
+                arena_bytes: 256 * 1024,
+                completed_bytes: 64 * 1024,
+                transactions: 10,
+                branches: 20,
+                transaction_bytes: 256 * 1024,
+            },
+        };
+        World { shard: Shard::new(settings), out: Outbox::new(64, 0), now: Instant::START }
+    }
+
+    /// Sends a datagram from an address, and gives what came out: to whom, and what.
+    fn send(&mut self, from: &str, text: &str) -> (Verdict, Vec<(String, String)>) {
+        self.out.clear();
+        let to = LocalAddr { listener: ListenerId(0), ip: [198, 51, 100, 1].into() };
+        let from = Peer::udp(from.parse().unwrap());
+        let datagram = Datagram { from, to, bytes: text.as_bytes(), age: Duration::ZERO };
+        let input = Input::Datagram(datagram);
+        let outcome = self.shard.handle(self.now, UnixTime(1_800_000_000), input, &mut self.out);
+        self.shard.check();
+        (outcome.verdict, self.sent())
+    }
+
+    fn sent(&self) -> Vec<(String, String)> {
+        let text = |send| String::from_utf8(self.out.bytes(send).to_vec()).unwrap();
+        self.out.sends().iter().map(|send| (send.to.addr.to_string(), text(send))).collect()
+    }
+
+    fn wait(&mut self, time: Duration) -> Vec<(String, String)> {
+        self.out.clear();
+        self.now = self.now.plus(time);
+        self.shard.expire(self.now, 1000, &mut self.out);
+        self.shard.check();
+        self.sent()
+    }
+}
+
+fn line<'t>(text: &'t str, name: &str) -> &'t str {
+    let start = format!("{name}: ");
+    text.lines().find_map(|line| line.strip_prefix(&*start)).unwrap_or_default()
+}
+
+fn lines(text: &str, name: &str) -> String {
+    let start = format!("{name}: ");
+    text.split_inclusive("\r\n").filter(|line| line.starts_with(&*start)).collect()
+}
+
+const ALICE: &str = "192.0.2.1:5060";
+const BOB: &str = "192.0.2.2:5060";
+
+fn register(world: &mut World) {
+    let text = "REGISTER sip:sip.test SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.2:5060;branch=z9hG4bKr1\r\n\
+        Max-Forwards: 70\r\nFrom: <sip:bob@sip.test>;tag=1\r\nTo: <sip:bob@sip.test>\r\n\
+        Call-ID: reg\r\nCSeq: 1 REGISTER\r\nContact: <sip:bob@192.0.2.2:5060>\r\nContent-Length: 0\r\n\r\n";
+    assert_eq!(world.send(BOB, text).0, Verdict::Replied);
+}
+
+fn invite(branch: &str) -> String {
+    format!(
+        "INVITE sip:bob@sip.test SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.1:5060;branch={branch};rport\r\n\
+         Max-Forwards: 70\r\nFrom: <sip:alice@sip.test>;tag=a\r\nTo: <sip:bob@sip.test>\r\nCall-ID: call-1\r\n\
+         CSeq: 1 INVITE\r\nContact: <sip:alice@192.0.2.1:5060>\r\nContent-Length: 4\r\n\r\nv=0\n"
+    )
+}
+
+fn answer(request: &str, status: &str, tag: &str) -> String {
+    format!(
+        "SIP/2.0 {status}\r\n{}{}From: {}\r\nTo: {}{tag}\r\nCall-ID: {}\r\nCSeq: {}\r\nContact: <sip:bob@192.0.2.2:5060>\r\nContent-Length: 0\r\n\r\n",
+        lines(request, "Via"),
+        lines(request, "Record-Route"),
+        line(request, "From"),
+        line(request, "To"),
+        line(request, "Call-ID"),
+        line(request, "CSeq"),
+    )
+}
+
+#[test]
+fn a_call_is_set_up_and_hung_up() {
+    let mut world = World::new();
+    register(&mut world);
+    let (verdict, sent) = world.send(ALICE, &invite("z9hG4bK1"));
+    assert_eq!(verdict, Verdict::Forwarded);
+    assert_eq!(sent.len(), 2, "{sent:?}");
+    assert_eq!(sent[0].0, ALICE);
+    assert!(sent[0].1.starts_with("SIP/2.0 100 Trying\r\n"), "{}", sent[0].1);
+    let (to, request) = &sent[1];
+    assert_eq!(to, BOB);
+    assert!(request.starts_with("INVITE sip:bob@192.0.2.2:5060 SIP/2.0\r\nVia: SIP/2.0/UDP 198.51.100.1:5060;branch=z9hG4bK"), "{request}");
+    assert!(request.contains("Record-Route: <sip:198.51.100.1:5060;lr;c="), "{request}");
+    assert_eq!(line(request, "Max-Forwards"), "69");
+    assert!(request.ends_with("\r\n\r\nv=0\n"), "{request}");
+
+    let (verdict, sent) = world.send(BOB, &answer(request, "180 Ringing", ";tag=b"));
+    assert_eq!(verdict, Verdict::Forwarded);
+    assert_eq!(sent.len(), 1);
+    assert_eq!(sent[0].0, ALICE);
+    assert_eq!(
+        lines(&sent[0].1, "Via"),
+        "Via: SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bK1;received=192.0.2.1;rport=5060\r\n"
+    );
+    // It comes again, and gets what was sent last.
+    let (verdict, sent) = world.send(ALICE, &invite("z9hG4bK1"));
+    assert_eq!(verdict, Verdict::Forwarded);
+    assert!(sent[0].1.starts_with("SIP/2.0 180"), "{sent:?}");
+
+    let (_, sent) = world.send(BOB, &answer(request, "200 OK", ";tag=b"));
+    assert!(sent[0].1.starts_with("SIP/2.0 200"), "{sent:?}");
+    let route = line(request, "Record-Route").to_string();
+    let within = |method: &str, branch: &str, cseq: u32| {
+        format!(
+            "{method} sip:bob@192.0.2.2:5060 SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.1:5060;branch={branch};rport\r\n\
+             Max-Forwards: 70\r\nRoute: {route}\r\nFrom: <sip:alice@sip.test>;tag=a\r\nTo: <sip:bob@sip.test>;tag=b\r\n\
+             Call-ID: call-1\r\nCSeq: {cseq} {method}\r\nContent-Length: 0\r\n\r\n"
+        )
+    };
+    let (verdict, sent) = world.send(ALICE, &within("ACK", "z9hG4bK2", 1));
+    assert_eq!(verdict, Verdict::Forwarded);
+    assert_eq!((sent[0].0.as_str(), sent.len()), (BOB, 1));
+    assert_eq!(lines(&sent[0].1, "Route"), "");
+    let (verdict, sent) = world.send(ALICE, &within("BYE", "z9hG4bK3", 2));
+    assert_eq!(verdict, Verdict::Forwarded);
+    assert_eq!((sent[0].0.as_str(), sent.len()), (BOB, 1));
+    assert_eq!(lines(&sent[0].1, "Record-Route"), "");
+    let (verdict, sent) = world.send(BOB, &answer(&sent[0].1, "200 OK", ""));
+    assert_eq!(verdict, Verdict::Forwarded);
+    assert_eq!((sent[0].0.as_str(), sent.len()), (ALICE, 1));
+    assert_eq!(world.shard.gauges().calls.transactions, 1, "the INVITE stays for Timer L");
+    assert_eq!(world.wait(Duration::from_secs(33)), []);
+    assert_eq!(world.shard.gauges().calls.transactions, 0);
+    assert_eq!(world.shard.gauges().calls.branches, 0);
+}
+
+#[test]
+fn who_does_not_answer_is_called_again_and_given_up() {
+    let mut world = World::new();
+    register(&mut world);
+    world.send(ALICE, &invite("z9hG4bK1"));
+    let mut copies = 0;
+    let mut last = Vec::new();
+    for _ in 0..340 {
+        for sent in world.wait(Duration::from_millis(100)) {
+            copies += u32::from(sent.0 == BOB);
+            if sent.0 == ALICE {
+                last.push(sent.1);
+            }
+        }
+    }
+    // RFC 3261 17.1.1.2: after 0.5, 1.5, 3.5, 7.5, 15.5 and 31.5 seconds; then Timer B.
+    assert_eq!(copies, 6);
+    assert!(last[0].starts_with("SIP/2.0 408 "), "{last:?}");
+    // Nobody acknowledges it: it is sent again until Timer H.
+    for _ in 0..40 {
+        world.wait(Duration::from_secs(1));
+    }
+    assert_eq!(world.shard.gauges().calls.transactions, 0);
+}
+
+#[test]
+fn a_call_is_cancelled() {
+    let mut world = World::new();
+    register(&mut world);
+    let (_, sent) = world.send(ALICE, &invite("z9hG4bK1"));
+    let request = sent[1].1.clone();
+    world.send(BOB, &answer(&request, "180 Ringing", ";tag=b"));
+    let cancel = invite("z9hG4bK1")
+        .replace("INVITE sip", "CANCEL sip")
+        .replace("1 INVITE", "1 CANCEL")
+        .replace("Content-Length: 4\r\n\r\nv=0\n", "Content-Length: 0\r\n\r\n");
+    let (verdict, sent) = world.send(ALICE, &cancel);
+    assert_eq!(verdict, Verdict::Replied);
+    assert!(sent[0].1.starts_with("SIP/2.0 200 OK\r\n"), "{sent:?}");
+    assert!(sent[1].1.starts_with("CANCEL sip:bob@192.0.2.2:5060 SIP/2.0\r\n"), "{sent:?}");
+    assert_eq!(line(&sent[1].1, "Via"), line(&request, "Via"));
+    world.send(BOB, &answer(&sent[1].1, "200 OK", ";tag=b"));
+    let (_, sent) = world.send(BOB, &answer(&request, "487 Request Terminated", ";tag=b"));
+    assert_eq!(sent[0].0, BOB);
+    assert!(sent[0].1.starts_with("ACK sip:bob@192.0.2.2:5060 SIP/2.0\r\n"), "{sent:?}");
+    assert_eq!(sent[1].0, ALICE);
+    assert!(sent[1].1.starts_with("SIP/2.0 487"), "{sent:?}");
+    let ack =
+        cancel.replace("CANCEL", "ACK").replace("<sip:bob@sip.test>", "<sip:bob@sip.test>;tag=b");
+    assert_eq!(world.send(ALICE, &ack).0, Verdict::Absorbed);
+    world.wait(Duration::from_secs(33));
+    world.wait(Duration::from_secs(33));
+    assert_eq!(world.shard.gauges().calls.transactions, 0);
+    assert_eq!(world.shard.gauges().calls.branches, 0);
+}

@@ -1,0 +1,319 @@
+//! Changes to a received message: what is taken out of it and put into it while all else is copied byte for byte. It knows
+//! offsets and no grammar, and allocates only when it is made.
+
+use super::response;
+use super::{Header, HeaderId, Message};
+use crate::io::Reply;
+use alloc::boxed::Box;
+use alloc::vec;
+use core::net::SocketAddr;
+use core::ops::Range;
+
+/// How many edits one message may get.
+const EDITS_MAX: usize = 32;
+/// How many bytes may be put into one message.
+const TEXT_BYTES_MAX: usize = 8 * 1024;
+
+/// Scratch for the edits of one message at a time.
+#[derive(Debug)]
+pub struct Edits {
+    /// By where they begin; those that begin at the same place in the order they were given.
+    edits: [Edit; EDITS_MAX],
+    used: usize,
+    text: Box<[u8]>,
+    text_used: usize,
+    overflowed: bool,
+}
+
+/// A range of the message that goes, and a range of the text that comes in its place.
+#[derive(Clone, Copy, Debug, Default)]
+struct Edit {
+    start: u32,
+    end: u32,
+    text: u16,
+    text_end: u16,
+}
+
+impl Default for Edits {
+    fn default() -> Self {
+        Edits::new()
+    }
+}
+
+impl Edits {
+    /// Scratch for 32 edits that put in 8 KiB together.
+    #[must_use]
+    pub fn new() -> Self {
+        Edits {
+            edits: [Edit::default(); EDITS_MAX],
+            used: 0,
+            text: vec![0; TEXT_BYTES_MAX].into_boxed_slice(),
+            text_used: 0,
+            overflowed: false,
+        }
+    }
+
+    /// Forgets the edits of the message before.
+    #[inline]
+    pub fn begin(&mut self) {
+        self.used = 0;
+        self.text_used = 0;
+        self.overflowed = false;
+    }
+
+    /// Takes a range out. Ranges may overlap.
+    #[inline]
+    pub fn remove(&mut self, range: Range<usize>) {
+        self.replace(range, &[]);
+    }
+
+    /// Puts `parts`, one behind the other, before the byte at `at`, also where that byte goes.
+    #[inline]
+    pub fn insert(&mut self, at: usize, parts: &[&[u8]]) {
+        self.replace(at..at, parts);
+    }
+
+    /// Takes a range out and puts `parts` where it began.
+    #[inline]
+    pub fn replace(&mut self, range: Range<usize>, parts: &[&[u8]]) {
+        let start = self.text_used;
+        for part in parts {
+            match self.text.get_mut(self.text_used..self.text_used + part.len()) {
+                Some(place) => {
+                    place.copy_from_slice(part);
+                    self.text_used += part.len();
+                }
+                None => self.overflowed = true,
+            }
+        }
+        self.add(range, start);
+    }
+
+    /// The edit of a range for which the text from `text` on was put.
+    #[inline]
+    #[allow(clippy::cast_possible_truncation, reason = "the text has 8 KiB")]
+    fn add(&mut self, range: Range<usize>, text: usize) {
+        let (Ok(start), Ok(end)) = (u32::try_from(range.start), u32::try_from(range.end)) else {
+            self.overflowed = true;
+            return;
+        };
+        let edit = Edit { start, end, text: text as u16, text_end: self.text_used as u16 };
+        let mut place = self.used;
+        if place >= EDITS_MAX {
+            self.overflowed = true;
+            return;
+        }
+        // Nearly all come in order.
+        while place > 0 && self.edits[place - 1].start > start {
+            self.edits[place] = self.edits[place - 1];
+            place -= 1;
+        }
+        self.edits[place] = edit;
+        self.used += 1;
+    }
+
+    /// Appends `bytes` as edited; false where there were too many edits or too much text, or where it does not fit. Beyond the
+    /// end of `bytes` nothing can be taken out, and what is put there comes behind them.
+    #[must_use]
+    pub fn write(&mut self, bytes: &[u8], reply: &mut Reply<'_>) -> bool {
+        if self.overflowed {
+            return false;
+        }
+        let mut at = 0;
+        for edit in self.edits.get(..self.used).unwrap_or_default() {
+            let start = (edit.start as usize).min(bytes.len());
+            if at < start {
+                reply.put(&bytes[at..start]);
+                at = start;
+            }
+            if edit.text < edit.text_end {
+                reply.put(&self.text[usize::from(edit.text)..usize::from(edit.text_end)]);
+            }
+            at = at.max((edit.end as usize).min(bytes.len()));
+        }
+        reply.put(&bytes[at..]);
+        reply.fits()
+    }
+}
+
+/// Where things stand in a message, for edits.
+impl<'m> Message<'m> {
+    /// Where a part of this message stands that one of its methods gave; an empty range at its end for what is no part of it.
+    #[must_use]
+    #[inline]
+    pub fn range_of(&self, part: &[u8]) -> Range<usize> {
+        let length = self.bytes.len();
+        let start = part.as_ptr().addr().wrapping_sub(self.bytes.as_ptr().addr());
+        match start.checked_add(part.len()) {
+            Some(end) if end <= length => start..end,
+            Some(_) | None => length..length,
+        }
+    }
+
+    /// Where the message ends. What the datagram holds behind is no part of it, RFC 3261 18.3.
+    #[must_use]
+    #[inline]
+    pub fn end(&self) -> usize {
+        self.headers_end() + self.body().len()
+    }
+
+    /// Where the body starts: behind the empty line.
+    #[must_use]
+    #[inline]
+    pub fn headers_end(&self) -> usize {
+        self.index.body_start().unwrap_or(self.bytes.len())
+    }
+
+    /// Where the first line ends, behind its CRLF.
+    #[must_use]
+    #[inline]
+    pub fn start_line_end(&self) -> usize {
+        self.index.lines().first().map_or(self.bytes.len(), |line| usize::from(line.start))
+    }
+
+    /// The lines of a known header, in order.
+    #[inline]
+    pub fn lines(&self, id: HeaderId) -> impl Iterator<Item = Header<'m>> + use<'m> {
+        let bytes = self.bytes;
+        self.index.lines_of(id).map(move |line| Header::new(bytes, line))
+    }
+
+    /// The first line of a known header.
+    #[must_use]
+    #[inline]
+    pub fn first_line(&self, id: HeaderId) -> Option<Header<'m>> {
+        self.index.first_line(id).map(|line| Header::new(self.bytes, line))
+    }
+
+    /// The last line of a known header.
+    #[must_use]
+    #[inline]
+    pub fn last_line(&self, id: HeaderId) -> Option<Header<'m>> {
+        if self.index.is_repeated(id) { self.lines(id).last() } else { self.first_line(id) }
+    }
+
+    /// Completes the topmost Via with what the packet's source tells, as in a response: RFC 3261 18.2.1, RFC 3581 4.
+    #[inline]
+    pub fn complete_via(&self, source: SocketAddr, edits: &mut Edits) {
+        let via = &self.index.essentials.via;
+        for claimed in [via.received_param, via.rport_param].into_iter().flatten() {
+            edits.remove(usize::from(claimed.start)..usize::from(claimed.end));
+        }
+        let end = usize::from(via.raw.end);
+        let (text, length) = response::seen_from(via, self.bytes, &source);
+        edits.insert(end, &[text.get(..length).unwrap_or_default()]);
+    }
+}
+
+impl Header<'_> {
+    /// Where the whole line stands in the message, with its CRLF.
+    #[must_use]
+    #[inline]
+    pub fn range(&self) -> Range<usize> {
+        let start = usize::from(self.offset);
+        start..start + self.raw.len()
+    }
+
+    /// Where the value stands in the message.
+    #[must_use]
+    #[inline]
+    pub fn value_range(&self) -> Range<usize> {
+        let start = usize::from(self.value_offset);
+        start..start + self.value.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::Outbox;
+    use alloc::vec::Vec;
+    use proptest::prelude::*;
+
+    fn written(edits: &mut Edits, bytes: &[u8]) -> Option<Vec<u8>> {
+        let mut outbox = Outbox::new(1, 0);
+        let mut reply = outbox.reply();
+        edits.write(bytes, &mut reply).then(|| reply.written().to_vec())
+    }
+
+    /// Byte by byte: what is put before it, then itself unless it goes.
+    fn oracle(bytes: &[u8], edits: &[(Range<usize>, Vec<u8>)]) -> Vec<u8> {
+        let mut written = Vec::new();
+        let last = edits.iter().map(|(range, _)| range.start).max().unwrap_or(0);
+        for at in 0..=bytes.len().max(last) {
+            for (range, text) in edits {
+                if range.start == at {
+                    written.extend_from_slice(text);
+                }
+            }
+            if at < bytes.len() && edits.iter().all(|(range, _)| !range.contains(&at)) {
+                written.push(bytes[at]);
+            }
+        }
+        written
+    }
+
+    #[test]
+    fn each_kind_of_edit() {
+        let mut edits = Edits::new();
+        assert_eq!(written(&mut edits, b"unchanged").unwrap(), b"unchanged");
+        edits.replace(10..13, &[b"6"]);
+        edits.insert(0, &[b"<", b"<"]);
+        edits.insert(13, &[b">"]);
+        edits.insert(13, &[b"!"]);
+        edits.remove(3..5);
+        edits.remove(4..6);
+        assert_eq!(written(&mut edits, b"0123456789abc").unwrap(), b"<<01267896>!");
+        edits.begin();
+        assert_eq!(written(&mut edits, b"").unwrap(), b"");
+        edits.replace(5..9, &[b"x"]);
+        assert_eq!(written(&mut edits, b"ab").unwrap(), b"abx");
+    }
+
+    #[test]
+    fn what_is_too_much_is_not_written() {
+        let mut edits = Edits::new();
+        for _ in 0..EDITS_MAX {
+            edits.insert(1, &[b"x"]);
+        }
+        assert_eq!(written(&mut edits, b"ab").unwrap().len(), 2 + EDITS_MAX);
+        edits.remove(0..1);
+        assert_eq!(written(&mut edits, b"ab"), None);
+        edits.begin();
+        edits.insert(0, &[&[b'x'; TEXT_BYTES_MAX - 1], b"y"]);
+        assert_eq!(written(&mut edits, b"ab").unwrap().len(), 2 + TEXT_BYTES_MAX);
+        edits.insert(0, &[b"z"]);
+        assert_eq!(written(&mut edits, b"ab"), None);
+        edits.begin();
+        edits.remove(usize::MAX - 1..usize::MAX);
+        assert_eq!(written(&mut edits, b"ab"), None);
+        edits.begin();
+        edits.insert(0, &[&[b'x'; 8]]);
+        assert_eq!(written(&mut edits, &[b'x'; Outbox::MESSAGE_BYTES_MAX - 7]), None);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn edits_are_as_if_made_byte_by_byte(
+            bytes in proptest::collection::vec(any::<u8>(), 0..60),
+            edits in proptest::collection::vec((0..70usize, 0..20usize, proptest::collection::vec(any::<u8>(), 0..9)), 0..EDITS_MAX),
+        ) {
+            let edits: Vec<_> = edits.into_iter().map(|(start, length, text)| (start..start + length, text)).collect();
+            let mut scratch = Edits::new();
+            for round in 0..2 {
+                scratch.begin();
+                for (range, text) in &edits {
+                    let (front, back) = text.split_at(text.len() / 2);
+                    match (range.is_empty(), text.is_empty()) {
+                        (true, _) => scratch.insert(range.start, &[front, back]),
+                        (false, true) => scratch.remove(range.clone()),
+                        (false, false) => scratch.replace(range.clone(), &[front, &[], back]),
+                    }
+                }
+                prop_assert_eq!(written(&mut scratch, &bytes).unwrap(), oracle(&bytes, &edits), "round {}", round);
+            }
+        }
+    }
+}
