@@ -58,7 +58,7 @@ impl Handler for Echo {
         Outcome { class: Class::Options, verdict }
     }
 
-    fn run(&mut self, _now: Instant, _errand: &mut ()) {}
+    fn run(&mut self, _now: Instant, _wall: UnixTime, _errand: &mut (), _out: &mut Outbox) {}
 
     fn expire(&mut self, _now: Instant, _budget: u32, _out: &mut Outbox) {}
 

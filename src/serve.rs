@@ -285,8 +285,8 @@ impl Handler for Shard {
         Shard::handle(self, now, wall, input, out)
     }
 
-    fn run(&mut self, now: Instant, errand: &mut Errand) {
-        Shard::run(self, now, errand);
+    fn run(&mut self, now: Instant, wall: UnixTime, errand: &mut Errand, out: &mut Outbox) {
+        Shard::run(self, now, wall, errand, out);
     }
 
     fn expire(&mut self, now: Instant, budget: u32, out: &mut Outbox) {

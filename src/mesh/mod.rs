@@ -1,5 +1,6 @@
 //! The rings between cores and the bells that go with them: how a datagram that the kernel delivered to one core reaches
-//! the one where it lives, and how the control side asks a core for something. It never waits, and never looks at a payload.
+//! the one where it lives, how cores write to each other, and how they and the control side ask each other for something.
+//! It never waits, and never looks at a payload.
 
 mod line;
 #[cfg(test)]
@@ -12,7 +13,7 @@ mod atomic {
 }
 
 pub use line::{Line, Switchboard};
-pub use ring::{Hop, Incoming, Outgoing};
+pub use ring::{Hop, Incoming, Outgoing, Record};
 
 use crate::sys::event::Event;
 use sleep::Sleep;
@@ -63,7 +64,7 @@ pub struct Inbox<E> {
     own: Wake,
 }
 
-/// What became of a hop.
+/// What became of something that was to go to another core.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pushed {
     /// It lies in the ring.
@@ -74,14 +75,14 @@ pub enum Pushed {
     Nowhere,
 }
 
-/// Makes the ends for `cores` cores: a ring for each ordered pair, with room for `hops` datagrams of `bytes` bytes in all;
+/// Makes the ends for `cores` cores: a ring for each ordered pair, with room for `records` of `bytes` bytes in all;
 /// and the control side's, with room for `errands` a core.
 ///
 /// # Errors
 /// What `eventfd(2)` says: no descriptors left.
 pub fn mesh<E>(
     cores: usize,
-    hops: usize,
+    records: usize,
     bytes: usize,
     errands: usize,
 ) -> io::Result<(Vec<End<E>>, Switchboard<E>)> {
@@ -104,7 +105,7 @@ pub fn mesh<E>(
         .collect();
     for sender in 0..cores {
         for receiver in (0..cores).filter(|receiver| *receiver != sender) {
-            let (outgoing, incoming) = ring::ring(hops, bytes);
+            let (outgoing, incoming) = ring::ring(records, bytes);
             ends[sender].post.towards[receiver] = Some(outgoing);
             ends[receiver].inbox.from.push(incoming);
         }
@@ -118,12 +119,12 @@ fn wake(bell: Event) -> Wake {
 }
 
 impl Post {
-    /// Puts a datagram into the ring towards a core. [`wake_others`](Self::wake_others) has to follow before this core
-    /// sleeps, and should follow once a batch.
-    pub fn push(&mut self, towards: u16, hop: Hop, payload: &[u8]) -> Pushed {
+    /// Puts a record and its payload into the ring towards a core. [`wake_others`](Self::wake_others) has to follow before
+    /// this core sleeps, and should follow once a batch.
+    pub fn push(&mut self, towards: u16, record: Record, payload: &[u8]) -> Pushed {
         let core = usize::from(towards);
         let Some(Some(ring)) = self.towards.get_mut(core) else { return Pushed::Nowhere };
-        if !ring.push(hop, payload) {
+        if !ring.push(record, payload) {
             return Pushed::Full;
         }
         self.pushed[core] = true;
@@ -195,13 +196,13 @@ mod tests {
     use super::*;
     use shards::io::{ListenerId, LocalAddr, Peer};
 
-    fn hop(stamp_ns: u64) -> Hop {
+    fn hop(stamp_ns: u64) -> Record {
         let addr = "192.0.2.7:5060".parse().unwrap();
-        Hop {
+        Record::Hop(Hop {
             from: Peer::udp(addr),
             to: LocalAddr { listener: ListenerId(1), ip: addr.ip() },
             stamp_ns: Some(stamp_ns),
-        }
+        })
     }
 
     #[test]
@@ -215,9 +216,9 @@ mod tests {
         assert_eq!(ends[0].post.push(3, hop(6), b"nobody"), Pushed::Nowhere);
         let mut seen = Vec::new();
         for ring in ends[1].inbox.rings() {
-            while ring.take(|hop, bytes| seen.push((hop.stamp_ns, bytes.to_vec()))) {}
+            while ring.take(|record, bytes| seen.push((record, bytes.to_vec()))) {}
         }
-        assert_eq!(seen, [(Some(1), b"one".to_vec()), (Some(2), b"two".to_vec())]);
+        assert_eq!(seen, [(hop(1), b"one".to_vec()), (hop(2), b"two".to_vec())]);
         assert!(ends[1].inbox.is_empty());
         assert!(!ends[2].inbox.is_empty());
     }

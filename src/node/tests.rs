@@ -1,5 +1,7 @@
 //! Nodes on loopback addresses, on both ways to wait: what is asked, what is answered, and from where.
 
+mod between;
+
 use super::*;
 use crate::echo::Echo;
 use shards::io::{Class, Datagram, Input, Outbox, Outcome, UnixTime, Verdict};
@@ -179,7 +181,7 @@ fn a_full_ring_is_a_counted_drop() {
                 }
             }
         }
-        fn run(&mut self, _: shards::io::Instant, _: &mut ()) {}
+        fn run(&mut self, _: shards::io::Instant, _: UnixTime, _: &mut (), _: &mut Outbox) {}
         fn expire(&mut self, _: shards::io::Instant, _: u32, _: &mut Outbox) {}
         fn deadline(&self) -> Option<shards::io::Instant> {
             None
@@ -247,7 +249,7 @@ fn datagrams_that_overflow_in_the_kernel_are_counted() {
                 std::thread::sleep(Duration::from_millis(20));
                 Outcome { class: Class::Ack, verdict: Verdict::Absorbed }
             }
-            fn run(&mut self, _: shards::io::Instant, _: &mut ()) {}
+            fn run(&mut self, _: shards::io::Instant, _: UnixTime, _: &mut (), _: &mut Outbox) {}
             fn expire(&mut self, _: shards::io::Instant, _: u32, _: &mut Outbox) {}
             fn deadline(&self) -> Option<shards::io::Instant> {
                 None
@@ -318,7 +320,7 @@ fn a_message_the_kernel_refuses_does_not_stop_those_behind_it() {
             }
             Outcome { class: Class::Options, verdict: Verdict::Replied }
         }
-        fn run(&mut self, _: shards::io::Instant, _: &mut ()) {}
+        fn run(&mut self, _: shards::io::Instant, _: UnixTime, _: &mut (), _: &mut Outbox) {}
         fn expire(&mut self, _: shards::io::Instant, _: u32, _: &mut Outbox) {}
         fn deadline(&self) -> Option<shards::io::Instant> {
             None
@@ -378,7 +380,7 @@ fn errands_are_run_in_order_by_the_core_asked_whether_it_sleeps_or_works() {
         ) -> Outcome {
             Outcome { class: Class::Ack, verdict: Verdict::Absorbed }
         }
-        fn run(&mut self, _: shards::io::Instant, errand: &mut u64) {
+        fn run(&mut self, _: shards::io::Instant, _: UnixTime, errand: &mut u64, _: &mut Outbox) {
             *errand += self.0;
             self.0 += 100;
         }

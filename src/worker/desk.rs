@@ -1,13 +1,17 @@
-//! The desk of a core: inputs go to the handler, what it wants sent or moved goes on its way, and all of it is timed and
-//! counted. It reads no socket.
+//! The desk of a core: inputs go to the handler, what it wants sent, moved or written to other cores goes on its way, and all
+//! of it is timed and counted. It reads no socket.
 
 use super::clock::{Clock, Wall};
-use super::egress::{self, Egress};
+use super::egress::Egress;
 use super::handler::Handler;
 use super::metrics::Metrics;
 use super::ports::Port;
-use crate::mesh::{Hop, Post, Pushed};
-use shards::io::{CoreId, Datagram, Input, Instant, ListenerId, LocalAddr, Outbox, Peer, Verdict};
+use crate::mesh::{Hop, Post, Pushed, Record};
+use crate::sys::errors::{Cause, Report};
+use shards::io::{
+    CoreId, Datagram, Input, Instant, ListenerId, LocalAddr, Outbox, Outcome, Peer, Unreachable,
+    Verdict,
+};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
@@ -87,6 +91,10 @@ impl<'a> Arrival<'a> {
         stamp_ns: None,
     };
 
+    fn record(&self) -> Record {
+        Record::Hop(Hop { from: self.from, to: self.to, stamp_ns: self.stamp_ns })
+    }
+
     fn datagram(&self, age: Duration) -> Datagram<'a> {
         Datagram { from: self.from, to: self.to, bytes: self.bytes, age }
     }
@@ -116,8 +124,24 @@ impl<H: Handler> Desk<H> {
 
     /// Sends and wakes: a batch ends.
     pub(super) fn close(&mut self, ports: &[Port]) {
-        self.egress.flush(&mut self.outbox, ports, &mut self.metrics);
+        self.flush(ports);
         self.metrics.wakes_sent += self.post.wake_others();
+    }
+
+    /// Empties the outbox.
+    fn flush(&mut self, ports: &[Port]) {
+        for letter in self.outbox.letters() {
+            let bytes = self.outbox.text(&letter.range);
+            match self.post.push(letter.to.0, Record::Letter, bytes) {
+                Pushed::Queued => self.metrics.letters_sent += 1,
+                Pushed::Full => self.metrics.letters_dropped += 1,
+                Pushed::Nowhere => {
+                    debug_assert!(false, "nobody writes to himself, or to core {}", letter.to.0);
+                    self.metrics.letters_dropped += 1;
+                }
+            }
+        }
+        self.egress.flush(&mut self.outbox, ports, &mut self.metrics);
     }
 
     /// Takes datagrams read from a socket of this core, and leaves the window empty.
@@ -129,7 +153,7 @@ impl<H: Handler> Desk<H> {
         for &arrival in arrivals {
             let verdict = self.handle(arrival, Input::Datagram, ports);
             if let Verdict::Hopped(core) = verdict {
-                self.move_on(core, arrival);
+                self.move_on(core, arrival.record(), arrival.bytes);
             }
         }
         self.foresight = Duration::ZERO;
@@ -158,42 +182,87 @@ impl<H: Handler> Desk<H> {
         }
     }
 
+    /// Takes a letter that the shard of another core wrote.
+    pub(super) fn take_letter(&mut self, bytes: &[u8], ports: &[Port]) {
+        self.metrics.letters_received += 1;
+        self.make_room(ports);
+        let outcome = self.think(Input::Letter(bytes));
+        debug_assert!(
+            !matches!(outcome.verdict, Verdict::Hopped(_)),
+            "a letter is where it belongs"
+        );
+    }
+
+    /// Takes what was in the error queue of a socket of this core.
+    pub(super) fn take_error(&mut self, error: Report<'_>, ports: &[Port]) {
+        match error.cause {
+            Cause::Unreachable | Cause::Passing => self.metrics.icmp_errors += 1,
+            Cause::Local => self.metrics.local_errors += 1,
+        }
+        let (Cause::Unreachable, Some(to)) = (error.cause, error.to) else { return };
+        let to = Peer::udp(to);
+        if let Verdict::Hopped(core) = self.take_unreachable(to, error.quoted, ports) {
+            self.move_on(core, Record::Unreachable(to), error.quoted);
+        }
+    }
+
+    /// Takes an ICMP error that another core moved here.
+    pub(super) fn take_moved_error(&mut self, to: Peer, quoted: &[u8], ports: &[Port]) {
+        self.metrics.hops_received += 1;
+        if let Verdict::Hopped(_) = self.take_unreachable(to, quoted, ports) {
+            self.metrics.hops_refused += 1;
+        }
+    }
+
+    fn take_unreachable(&mut self, to: Peer, quoted: &[u8], ports: &[Port]) -> Verdict {
+        self.make_room(ports);
+        self.think(Input::Unreachable(Unreachable { to, quoted })).verdict
+    }
+
     fn handle<'a>(
         &mut self,
         arrival: Arrival<'a>,
         input: impl FnOnce(Datagram<'a>) -> Input<'a>,
         ports: &[Port],
     ) -> Verdict {
-        if !self.outbox.has_room() {
-            self.egress.flush(&mut self.outbox, ports, &mut self.metrics);
-            self.now = self.clock.now();
-        }
-        let started = self.now;
-        let age = self.wall.age(arrival.stamp_ns, started);
-        let datagram = arrival.datagram(age);
-        let outcome =
-            self.handler.handle(started, self.wall.unix(), input(datagram), &mut self.outbox);
-        self.now = self.clock.now();
-        let service_time = self.now.since(started) + self.foresight;
-        self.metrics.service_time.of_mut(outcome.class).record(service_time);
+        self.make_room(ports);
+        let age = self.wall.age(arrival.stamp_ns, self.now);
+        let outcome = self.think(input(arrival.datagram(age)));
         self.metrics.queue_age.of_mut(outcome.class).record(age);
         outcome.verdict
     }
 
-    fn move_on(&mut self, core: CoreId, arrival: Arrival<'_>) {
-        let hop = Hop { from: arrival.from, to: arrival.to, stamp_ns: arrival.stamp_ns };
-        match self.post.push(core.0, hop, arrival.bytes) {
+    /// Makes sure that the next input finds room for all that it may want sent.
+    fn make_room(&mut self, ports: &[Port]) {
+        if !self.outbox.has_room() {
+            self.flush(ports);
+            self.now = self.clock.now();
+        }
+    }
+
+    fn think(&mut self, input: Input<'_>) -> Outcome {
+        let started = self.now;
+        let outcome = self.handler.handle(started, self.wall.unix(), input, &mut self.outbox);
+        self.now = self.clock.now();
+        let service_time = self.now.since(started) + self.foresight;
+        self.metrics.service_time.of_mut(outcome.class).record(service_time);
+        outcome
+    }
+
+    fn move_on(&mut self, core: CoreId, record: Record, bytes: &[u8]) {
+        match self.post.push(core.0, record, bytes) {
             Pushed::Queued => self.metrics.hops_sent += 1,
             Pushed::Full => self.metrics.hops_dropped += 1,
             Pushed::Nowhere => self.metrics.hops_refused += 1,
         }
     }
 
-    /// Runs an errand for the control side.
-    pub(super) fn run(&mut self, errand: &mut H::Errand) {
-        self.now = self.clock.now();
+    /// Runs an errand for the control side. What it wants sent waits for the end of the batch.
+    pub(super) fn run(&mut self, errand: &mut H::Errand, ports: &[Port]) {
+        self.open();
+        self.make_room(ports);
         let started = self.now;
-        self.handler.run(started, errand);
+        self.handler.run(started, self.wall.unix(), errand, &mut self.outbox);
         self.now = self.clock.now();
         self.metrics.errands += 1;
         self.metrics.errands_ns +=
@@ -206,14 +275,10 @@ impl<H: Handler> Desk<H> {
         if self.handler.deadline().is_none_or(|deadline| deadline > self.now) {
             return false;
         }
+        debug_assert!(self.outbox.has_room(), "every batch ends with an empty outbox");
         self.handler.expire(self.now, EXPIRE_BUDGET, &mut self.outbox);
         self.close(ports);
         true
-    }
-
-    /// Empties the error queues of a listener's sockets.
-    pub(super) fn read_errors(&mut self, port: &Port) {
-        egress::read_errors(port, &mut self.metrics);
     }
 
     /// Counts time that this core was not needed.

@@ -3,21 +3,20 @@
 
 use super::metrics::Metrics;
 use super::ports::Port;
-use crate::sys::errors;
 use crate::sys::send::{Failure, Outgoing, Sender};
 use shards::io::{Outbox, Send};
 
 /// Messages and bytes that may wait for each listener.
 const QUEUED_MAX: usize = 512;
 const QUEUED_BYTES_MAX: usize = 512 * 1024;
-/// Entries read from an error queue at a time.
-const ERRORS_AT_ONCE: u32 = 64;
 
 /// One core's way out.
 #[derive(Debug)]
 pub(super) struct Egress {
     sender: Sender,
     queues: Vec<Queue>,
+    /// Sending has met an error that belongs to something sent earlier, which lies in an error queue since.
+    has_met_errors: bool,
 }
 
 /// What waits because the kernel's buffers were full. Whatever comes later for the same listener waits behind it.
@@ -31,7 +30,11 @@ struct Queue {
 impl Egress {
     pub(super) fn new(batch: usize, listeners: usize) -> Egress {
         let queue = || Queue { messages: Outbox::new(QUEUED_MAX, QUEUED_BYTES_MAX), done: 0 };
-        Egress { sender: Sender::new(batch), queues: (0..listeners).map(|_| queue()).collect() }
+        Egress {
+            sender: Sender::new(batch),
+            queues: (0..listeners).map(|_| queue()).collect(),
+            has_met_errors: false,
+        }
     }
 
     /// Sends everything in the outbox and empties it.
@@ -49,7 +52,7 @@ impl Egress {
                 continue;
             };
             let done = if queue.messages.sends().is_empty() {
-                send(&mut self.sender, port, outbox, sends, metrics)
+                send(&mut self.sender, port, outbox, sends, &mut self.has_met_errors, metrics)
             } else {
                 0
             };
@@ -67,12 +70,18 @@ impl Egress {
             if waiting.is_empty() {
                 continue;
             }
-            queue.done += send(&mut self.sender, port, &queue.messages, waiting, metrics);
+            let met = &mut self.has_met_errors;
+            queue.done += send(&mut self.sender, port, &queue.messages, waiting, met, metrics);
             if queue.done == queue.messages.sends().len() {
                 queue.messages.clear();
                 queue.done = 0;
             }
         }
+    }
+
+    /// Whether sending has met errors since this was asked, which the error queues tell more about.
+    pub(super) fn has_met_errors(&mut self) -> bool {
+        std::mem::take(&mut self.has_met_errors)
     }
 
     /// Whether nothing waits.
@@ -95,21 +104,13 @@ impl Queue {
     }
 }
 
-/// Empties the error queues of a listener's sockets.
-pub(super) fn read_errors(port: &Port, metrics: &mut Metrics) {
-    for socket in port.sockets() {
-        let errors = errors::drain(socket, ERRORS_AT_ONCE);
-        metrics.icmp_errors += u64::from(errors.icmp);
-        metrics.local_errors += u64::from(errors.local);
-    }
-}
-
 /// Sends messages in order until the kernel has no room; returns how many are dealt with.
 fn send(
     sender: &mut Sender,
     port: &Port,
     outbox: &Outbox,
     sends: &[Send],
+    has_met_errors: &mut bool,
     metrics: &mut Metrics,
 ) -> usize {
     let mut done = 0;
@@ -134,7 +135,7 @@ fn send(
             // An ICMP error that an earlier message had caused is reported in the place of this one's result, once.
             Err(Failure::Refused(_)) if !tried_twice => {
                 tried_twice = true;
-                read_errors(port, metrics);
+                *has_met_errors = true;
             }
             Err(Failure::Refused(_)) => {
                 metrics.send_refused += 1;

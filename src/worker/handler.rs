@@ -17,7 +17,8 @@ pub trait Handler {
     /// fewer, and nothing may depend on it.
     fn foresee(&mut self, datagrams: &[Datagram<'_>]);
 
-    /// Takes one input to its end.
+    /// Takes one input to its end. A datagram or an ICMP error that lives on another core is moved there where the verdict
+    /// says so, once.
     fn handle(
         &mut self,
         now: Instant,
@@ -26,11 +27,13 @@ pub trait Handler {
         out: &mut Outbox,
     ) -> Outcome;
 
-    /// Does what the control side asks and fills in the answer. It is called between inputs, so its work has to be bounded; it
-    /// neither allocates nor frees: what it no longer keeps goes back in the errand.
-    fn run(&mut self, now: Instant, errand: &mut Self::Errand);
+    /// Does what the control side asks and fills in the answer; what has to be sent for it goes into the outbox, which has room
+    /// for one input. It is called between inputs, so its work has to be bounded; it neither allocates nor frees: what it no
+    /// longer keeps goes back in the errand.
+    fn run(&mut self, now: Instant, wall: UnixTime, errand: &mut Self::Errand, out: &mut Outbox);
 
-    /// Does what is due at `now`, at most `budget` things of it.
+    /// Does what is due at `now`, at most `budget` things of it and only while `out` has room; it is called again at once where
+    /// it leaves its [`deadline`](Self::deadline) in the past.
     fn expire(&mut self, now: Instant, budget: u32, out: &mut Outbox);
 
     /// When [`expire`](Self::expire) wants to be called next.

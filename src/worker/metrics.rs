@@ -25,14 +25,20 @@ pub struct Metrics {
     pub icmp_errors: u64,
     /// Errors that this machine put into the error queues.
     pub local_errors: u64,
-    /// Datagrams moved to another core.
+    /// Datagrams, and ICMP errors about some, moved to another core.
     pub hops_sent: u64,
-    /// Datagrams that other cores moved here.
+    /// Those that other cores moved here.
     pub hops_received: u64,
-    /// Datagrams dropped because the ring towards their core was full.
+    /// Those dropped because the ring towards their core was full.
     pub hops_dropped: u64,
-    /// Datagrams dropped because they were to move to a core that does not exist, or to move twice.
+    /// Those dropped because they were to move to a core that does not exist, or to move twice.
     pub hops_refused: u64,
+    /// Letters written to other cores.
+    pub letters_sent: u64,
+    /// Letters that other cores wrote to this one.
+    pub letters_received: u64,
+    /// Letters lost because the ring towards their core was full.
+    pub letters_dropped: u64,
     /// Bells rung to wake another core.
     pub wakes_sent: u64,
     /// Errands run for the control side.

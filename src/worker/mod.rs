@@ -19,8 +19,9 @@ pub use metrics::{Metrics, PerClass, Received};
 pub use phase::Phase;
 pub use ports::{Intake, Port};
 
-use crate::mesh::{End, Hop, Inbox};
+use crate::mesh::{End, Hop, Inbox, Record};
 use crate::readiness::{Readable, Readiness, Task};
+use crate::sys::errors;
 use crate::sys::event::Event;
 use crate::sys::receive::Receiver;
 use crate::sys::socket::UdpSocket;
@@ -37,7 +38,7 @@ pub struct Settings {
     pub batch: usize,
     /// REGISTERs read from a socket in a round, at most `batch`; what is beyond waits in the kernel or overflows there.
     pub register_budget: usize,
-    /// Datagrams taken from each ring in a round.
+    /// What is taken from each ring in a round.
     pub hop_budget: usize,
     /// Errands run for the control side in a round; each may take as long as some ten inputs.
     pub errand_budget: usize,
@@ -65,6 +66,8 @@ impl Default for Settings {
 
 /// The longest sleep, so that the heartbeat shows that a core without traffic lives.
 const SLEEP_MAX: Duration = Duration::from_secs(1);
+/// What is read from each error queue at a time.
+const ERRORS_AT_ONCE: usize = 32;
 /// The longest sleep while messages wait for room in the kernel's buffers, or others to finish.
 const NAP: Duration = Duration::from_millis(1);
 
@@ -93,6 +96,7 @@ pub struct Worker<H: Handler> {
     /// The sockets in the order in which they are read: the listener's number and which of its sockets.
     intakes: Box<[(usize, Kind)]>,
     receiver: Receiver,
+    errors: errors::Reader,
     inbox: Inbox<H::Errand>,
     desk: Desk<H>,
     board: Arc<Board<H::Metrics>>,
@@ -134,6 +138,7 @@ impl<H: Handler> Worker<H> {
         Worker {
             intakes: rest.chain(register).collect(),
             receiver: Receiver::new(settings.batch, settings.datagram_bytes_max),
+            errors: errors::Reader::new(),
             desk: Desk::new(handler, end.post, ports.len(), clock),
             inbox: end.inbox,
             settings,
@@ -166,7 +171,6 @@ impl<H: Handler> Worker<H> {
             // every socket in vain.
             if !round.left && self.inbox.may_sleep() {
                 readable = self.sleep(&mut readiness).await;
-                self.inbox.awake();
             }
         }
         self.publish();
@@ -194,6 +198,10 @@ impl<H: Handler> Worker<H> {
             // There may be more than one round's budget of timers.
             round.add(Round::MORE);
         }
+        if self.desk.egress.has_met_errors() {
+            self.read_errors();
+            round.add(Round::MORE);
+        }
         round
     }
 
@@ -204,7 +212,7 @@ impl<H: Handler> Worker<H> {
             Ok(count) => count,
             Err(_) => {
                 // The error was reported in the place of datagrams that may well be waiting.
-                self.desk.read_errors(&self.ports[listener]);
+                self.read_errors_of(listener);
                 return Round::MORE;
             }
         };
@@ -251,9 +259,12 @@ impl<H: Handler> Worker<H> {
             self.desk.open();
             for _ in 0..self.settings.hop_budget {
                 let (desk, ports) = (&mut self.desk, &self.ports);
-                let taken = ring.take(|hop, bytes| {
-                    let Hop { from, to, stamp_ns } = hop;
-                    desk.take_moved(Arrival { from, to, bytes, stamp_ns }, ports);
+                let taken = ring.take(|record, bytes| match record {
+                    Record::Hop(Hop { from, to, stamp_ns }) => {
+                        desk.take_moved(Arrival { from, to, bytes, stamp_ns }, ports);
+                    }
+                    Record::Letter => desk.take_letter(bytes, ports),
+                    Record::Unreachable(to) => desk.take_moved_error(to, bytes, ports),
                 });
                 if !taken {
                     break;
@@ -267,12 +278,42 @@ impl<H: Handler> Worker<H> {
 
     /// Does what the control side asks, a little of it. What is left keeps this core from sleeping.
     fn run_errands(&mut self) -> usize {
-        let Worker { inbox, desk, settings, .. } = self;
-        (0..settings.errand_budget)
-            .take_while(|_| inbox.line().serve(|errand| desk.run(errand)))
-            .count()
+        let Worker { inbox, desk, settings, ports, .. } = self;
+        let run = (0..settings.errand_budget)
+            .take_while(|_| inbox.line().serve(|errand| desk.run(errand, ports)))
+            .count();
+        if run > 0 {
+            desk.close(ports);
+        }
+        run
     }
 
+    /// Takes what lies in the error queues, some of it from each.
+    fn read_errors(&mut self) {
+        for listener in 0..self.ports.len() {
+            self.read_errors_of(listener);
+        }
+    }
+
+    fn read_errors_of(&mut self, listener: usize) {
+        let Worker { errors, desk, ports, .. } = self;
+        let mut is_open = false;
+        for socket in ports[listener].sockets() {
+            for _ in 0..ERRORS_AT_ONCE {
+                let Some(error) = errors.read(socket) else { break };
+                if !is_open {
+                    desk.open();
+                    is_open = true;
+                }
+                desk.take_error(error, ports);
+            }
+        }
+        if is_open {
+            desk.close(ports);
+        }
+    }
+
+    /// Sleeps until there is something to do, after [`Inbox::may_sleep`] has said so.
     async fn sleep<R: Readiness>(&mut self, readiness: &mut R) -> Readable {
         let start = self.desk.now();
         let longest =
@@ -281,12 +322,12 @@ impl<H: Handler> Worker<H> {
             self.desk.handler.deadline().map_or(SLEEP_MAX, |deadline| deadline.since(start));
         let at_most = longest.min(timer).min(self.publish_at.since(start));
         let woken = readiness.wait(at_most).await;
-        if woken.error {
-            for port in &self.ports {
-                self.desk.read_errors(port);
-            }
-        }
+        self.inbox.awake();
         self.desk.slept_since(start);
+        if woken.error {
+            // What is beyond the budget ends the next wait at once.
+            self.read_errors();
+        }
         woken.readable
     }
 
@@ -300,9 +341,9 @@ impl<H: Handler> Worker<H> {
                     self.desk.metrics.received(kind).overflowed += intake.newly_dropped(dropped);
                 }
             }
-            // An error that nobody noticed otherwise must not stay in the queue.
-            self.desk.read_errors(port);
         }
+        // An error that nobody noticed otherwise must not stay in the queue.
+        self.read_errors();
         let Worker { desk, board, .. } = self;
         let now = desk.now();
         let published = board.publish(|shown| {

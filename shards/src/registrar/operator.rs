@@ -41,6 +41,8 @@ pub enum Unmet {
     TooManyContacts,
     /// The location table has no room.
     LocationFull,
+    /// Nothing is routed here, so there is nothing to tell about it.
+    NoRoutes,
 }
 
 impl Registrar {

@@ -3,8 +3,9 @@
 //! a new snapshot of a table, is exchanged for what it replaces, so that the old one is freed where the errand came from.
 
 use super::Shard;
+use super::report::Report;
 use crate::auth::Subscribers;
-use crate::io::{Instant, ListenerId, LocalAddr};
+use crate::io::{Input, Instant, ListenerId, LocalAddr, Outbox, UnixTime};
 use crate::location::{Aor, Listing};
 use crate::registrar::{Added, Registrar, Unmet};
 use crate::store::Memory;
@@ -21,6 +22,8 @@ pub struct Errand {
     pub listing: Listing,
     /// The tables that are asked for, by their names.
     pub memory: [(&'static str, Memory); Shard::TABLES],
+    /// How a request would be routed, where that is asked for.
+    pub report: Report,
     /// What became of it.
     pub result: Result<Done, Unmet>,
 }
@@ -61,6 +64,52 @@ pub enum Command {
     Memory,
     /// Puts these subscribers in the place of those before, which come back instead.
     Subscribers(Arc<Subscribers>),
+    /// The answer to a [`Question`](crate::io::Question) of this core.
+    Resolved(Resolved),
+    /// How a request would be routed, step by step; nothing is sent and nothing changes. It is asked of the core where the
+    /// address-of-record of the Request-URI lives.
+    Route {
+        /// The method, as it would stand in the request.
+        method: Box<[u8]>,
+        /// The Request-URI.
+        uri: Box<[u8]>,
+        /// Where the request would come from.
+        source: SocketAddr,
+        /// Where it would arrive: the first listener of the source's family.
+        listener: ListenerId,
+    },
+}
+
+/// The addresses of a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resolved {
+    /// The question's ticket.
+    pub ticket: u64,
+    addresses: [IpAddr; Self::ADDRESSES_MAX],
+    count: usize,
+}
+
+impl Resolved {
+    /// More than are worth a try for one request.
+    pub const ADDRESSES_MAX: usize = 8;
+
+    /// An answer with the first of these addresses, as many as there is room for.
+    #[must_use]
+    pub fn new(ticket: u64, all: impl IntoIterator<Item = IpAddr>) -> Self {
+        let mut addresses = [IpAddr::V4(Ipv4Addr::UNSPECIFIED); Self::ADDRESSES_MAX];
+        let mut count = 0;
+        for (place, address) in addresses.iter_mut().zip(all) {
+            *place = address;
+            count += 1;
+        }
+        Resolved { ticket, addresses, count }
+    }
+
+    /// The addresses, the best first; none where the name has none or could not be asked for.
+    #[must_use]
+    pub fn addresses(&self) -> &[IpAddr] {
+        &self.addresses[..self.count]
+    }
 }
 
 /// What was done.
@@ -78,6 +127,10 @@ pub enum Done {
     Measured,
     /// The subscribers are others.
     Replaced,
+    /// The shard knows the addresses; what became of them is among its metrics.
+    Told,
+    /// The report tells how.
+    Routed,
 }
 
 impl Errand {
@@ -85,7 +138,17 @@ impl Errand {
     #[must_use]
     pub fn new(command: Command) -> Self {
         let memory = [("", Memory::default()); Shard::TABLES];
-        Errand { command, listing: Listing::new(), memory, result: Ok(Done::Nothing) }
+        let report = match &command {
+            Command::Route { .. } => Report::new(),
+            Command::Page { .. }
+            | Command::LookUp(_)
+            | Command::Remove { .. }
+            | Command::Add { .. }
+            | Command::Memory
+            | Command::Subscribers(_)
+            | Command::Resolved(_) => Report::none(),
+        };
+        Errand { command, listing: Listing::new(), memory, report, result: Ok(Done::Nothing) }
     }
 }
 
@@ -93,9 +156,10 @@ impl Shard {
     /// How many tables [`Errand::memory`] tells of.
     pub const TABLES: usize = 6;
 
-    /// Runs an errand. Its work is bounded by what an address-of-record may have, or by a page.
-    pub fn run(&mut self, now: Instant, errand: &mut Errand) {
-        let Errand { command, listing, memory, result } = errand;
+    /// Runs an errand. Its work is bounded by what an address-of-record may have, by a page, or by what an input may take. What
+    /// has to be sent is added to `out`, which must have room.
+    pub fn run(&mut self, now: Instant, wall: UnixTime, errand: &mut Errand, out: &mut Outbox) {
+        let Errand { command, listing, memory, report: _, result } = errand;
         let most = if let Command::Page { aors, .. } = command { *aors } else { 1 };
         listing.begin(now, most);
         *result = match command {
@@ -129,6 +193,13 @@ impl Shard {
                 *subscribers = self.replace_subscribers(Arc::clone(subscribers));
                 Ok(Done::Replaced)
             }
+            Command::Resolved(resolved) => {
+                let Resolved { ticket, .. } = *resolved;
+                let input = Input::Addresses { ticket, addresses: resolved.addresses() };
+                self.handle(now, wall, input, out);
+                Ok(Done::Told)
+            }
+            Command::Route { .. } => Err(Unmet::NoRoutes),
         };
     }
 
@@ -159,7 +230,7 @@ impl Shard {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::io::CoreId;
+    use crate::io::{Class, CoreId};
     use crate::location::{Domains, Here};
     use crate::registrar::{Policy, WhenFull};
     use crate::shard::{Homes, Keys, Limits, Settings};
@@ -203,7 +274,7 @@ mod tests {
 
     fn run(shard: &mut Shard, at: Instant, command: Command) -> (Result<Done, Unmet>, Listed) {
         let mut errand = Errand::new(command);
-        shard.run(at, &mut errand);
+        shard.run(at, UnixTime(0), &mut errand, &mut Outbox::new(1, 0));
         if shard.gauges().bindings < 100 {
             shard.check();
         }
@@ -348,11 +419,24 @@ mod tests {
     }
 
     #[test]
+    fn the_addresses_of_a_name_are_an_input_like_any_other() {
+        let mut shard = shard(4);
+        let before = shard.metrics().inputs[Class::Addresses.index()];
+        let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let resolved = Resolved::new(7, [address; 20]);
+        assert_eq!(resolved.addresses(), [address; Resolved::ADDRESSES_MAX]);
+        assert!(Resolved::new(7, []).addresses().is_empty());
+        let done = run(&mut shard, Instant::START, Command::Resolved(resolved)).0;
+        assert_eq!(done, Ok(Done::Told));
+        assert_eq!(shard.metrics().inputs[Class::Addresses.index()], before + 1);
+    }
+
+    #[test]
     fn memory_adds_up() {
         let mut shard = shard(100);
         add(&mut shard, "a", "sip:a@h", None).unwrap();
         let mut errand = Errand::new(Command::Memory);
-        shard.run(Instant::START, &mut errand);
+        shard.run(Instant::START, UnixTime(0), &mut errand, &mut Outbox::new(1, 0));
         assert_eq!(errand.result, Ok(Done::Measured));
         for (name, memory) in errand.memory {
             assert!(memory.used_bytes > 0 && memory.used_bytes <= memory.reserved_bytes, "{name}");

@@ -3,11 +3,13 @@
 mod ahead;
 mod errand;
 mod metrics;
+mod report;
 mod settings;
 
 pub use crate::io::Homes;
-pub use errand::{Command, Done, Errand};
+pub use errand::{Command, Done, Errand, Resolved};
 pub use metrics::{Gauges, Metrics};
+pub use report::Report;
 pub use settings::{Keys, Limits, Settings};
 
 use crate::auth::{self, Asker, Authenticator, Cause, Denied, Subscribers};

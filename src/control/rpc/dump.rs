@@ -141,7 +141,13 @@ impl Dump {
         let next = match errand.result {
             Ok(Done::Listed(next)) => next,
             Ok(
-                Done::Nothing | Done::Removed(_) | Done::Added(_) | Done::Measured | Done::Replaced,
+                Done::Nothing
+                | Done::Removed(_)
+                | Done::Added(_)
+                | Done::Measured
+                | Done::Replaced
+                | Done::Told
+                | Done::Routed,
             )
             | Err(_) => None,
         };

@@ -5,7 +5,7 @@ use super::*;
 use crate::control::CoreSnapshot;
 use crate::mesh::{End, mesh};
 use serde_json::json;
-use shards::io::Instant as ShardInstant;
+use shards::io::{Instant as ShardInstant, Outbox, UnixTime};
 use shards::shard::Shard;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
@@ -59,12 +59,12 @@ impl World {
             .map(|(settings, mut end): (_, End<Errand>)| {
                 let (is_over, errands) = (Arc::clone(&is_over), Arc::clone(&errands));
                 std::thread::spawn(move || {
-                    let mut shard = Shard::new(settings);
+                    let (mut shard, mut out) = (Shard::new(settings), Outbox::new(1, 0));
                     while !is_over.load(Ordering::Relaxed) {
                         let found = end.inbox.line().serve(|errand| {
                             // Counted before it is handed back, so that whoever has the answer sees the count.
                             errands.fetch_add(1, Ordering::SeqCst);
-                            shard.run(ShardInstant::START, errand);
+                            shard.run(ShardInstant::START, UnixTime(0), errand, &mut out);
                         });
                         if !found {
                             std::thread::yield_now();

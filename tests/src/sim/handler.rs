@@ -66,8 +66,9 @@ impl Handler for Shard {
     fn table(&mut self, now: Instant) -> Table {
         let mut table = Table::new();
         let mut errand = Errand::new(Command::Page { from: 0, aors: Listing::PAGE_AORS });
+        let mut out = Outbox::new(1, 0);
         loop {
-            self.run(now, &mut errand);
+            self.run(now, UnixTime(0), &mut errand, &mut out);
             for (aor, bindings) in errand.listing.aors() {
                 let bindings = bindings
                     .map(|binding| (binding.record.contact.to_vec(), binding.terms.expires));
