@@ -1,12 +1,13 @@
 //! The command line: what may be asked for, and what is printed for it. The work itself is done elsewhere.
 
 use crate::config::{
-    Auth, Config, Io, Limits, LocalDomains, Machine, Problem, Problems, Source, cpu_ranges,
-    mebibytes,
+    Auth, Config, Domain, Io, Limits, LocalDomains, Machine, Neighbour, Problem, Problems, Proxy,
+    Source, cpu_ranges, mebibytes, written_network,
 };
 use crate::ctl::Ctl;
 use crate::subscribers;
 use clap::{Args, Parser, Subcommand};
+use shards::proxy::NextHop;
 use std::path::{Path, PathBuf};
 
 /// Exit code for a configuration, or a command line, that is wrong.
@@ -102,7 +103,8 @@ pub fn summary(config: &Config, limits: &Limits) -> Vec<String> {
         let advertised = listener.advertise.as_ref();
         let advertised =
             advertised.map_or_else(String::new, |public| format!(", advertised as {public}"));
-        lines.push(format!("listen: udp {}{advertised}", listener.udp));
+        let trusting = if listener.challenge { "" } else { ", users are not challenged" };
+        lines.push(format!("listen: udp {}{advertised}{trusting}", listener.udp));
     }
     let domains = match &config.domains.local {
         LocalDomains::Named(names) if names.len() > 3 => format!("{} of them", names.len()),
@@ -116,6 +118,16 @@ pub fn summary(config: &Config, limits: &Limits) -> Vec<String> {
         }
     };
     lines.push(format!("domains: {domains}, {auth}"));
+    lines.extend(config.neighbours.iter().map(neighbour));
+    let Proxy { timer_c_secs, max_transactions, resolvers, .. } = &config.proxy;
+    let asked = if resolvers.is_empty() {
+        "the system's resolvers".to_owned()
+    } else {
+        resolvers.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    };
+    lines.push(format!(
+        "proxy: up to {max_transactions} requests at a time, each rings for up to {timer_c_secs} s; names from {asked}"
+    ));
     let cpus = cpu_ranges(&config.node.cpus);
     let io = match config.node.io {
         Io::Auto => "auto",
@@ -139,6 +151,24 @@ pub fn summary(config: &Config, limits: &Limits) -> Vec<String> {
         None => "admin: none, as the configuration has no [admin]".to_owned(),
     });
     lines
+}
+
+fn neighbour(neighbour: &Neighbour) -> String {
+    let mut parts = vec![format!("neighbour: {}", neighbour.name)];
+    if !neighbour.networks.is_empty() {
+        let networks: Vec<String> = neighbour.networks.iter().map(written_network).collect();
+        parts.push(format!("calls from {}", networks.join(", ")));
+    }
+    if !neighbour.domains.is_empty() {
+        let domains: Vec<&str> = neighbour.domains.iter().map(Domain::as_str).collect();
+        let by = match &neighbour.next_hop {
+            Some(NextHop::Address(address)) => format!(" by {address}"),
+            Some(NextHop::Name { host, port }) => format!(" by {host}:{port}"),
+            None => String::new(),
+        };
+        parts.push(format!("is called for {}{by}", domains.join(", ")));
+    }
+    parts.join(", ")
 }
 
 #[cfg(test)]
@@ -170,9 +200,18 @@ mod tests {
         let text = r#"
             node.name = "sw1"
             node.cpus = [1]
-            listen = [{ udp = "[::]:5060", advertise = "edge.example.com:5060" }, { udp = "192.0.2.1:5062" }]
+            listen = [{ udp = "[::]:5060", advertise = "edge.example.com:5060" }, { udp = "192.0.2.1:5062", challenge = false }]
             domains.local = ["b.test", "a.test"]
             location.max_bindings = 1000
+            proxy = { max_transactions = 500, resolver = ["127.0.0.1:5353"] }
+            [[neighbour]]
+            name = "carrier-c"
+            networks = ["192.0.2.0/24", "2001:db8::1"]
+            domains = ["c.test"]
+            next_hop = "proxy.c.test:5070"
+            [[neighbour]]
+            name = "carrier-d"
+            domains = ["d.test", "e.test"]
         "#;
         let config = Config::parse(Path::new("sw1.toml"), text, &machine).unwrap();
         insta::assert_snapshot!("file", summary(&config, &Limits::derive(&config)).join("\n"));

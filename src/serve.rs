@@ -2,7 +2,7 @@
 //! the parts and their order, and does none of their work.
 
 use crate::cli::summary;
-use crate::config::{Config, Limits, mebibytes, memory_bytes, secret};
+use crate::config::{Config, Limits, existing_secret, mebibytes, memory_bytes, secret};
 use crate::control::{Admin, CoreSnapshot, Cores, Directory, Observed, Parts, Token, log, notify};
 use crate::node::{self, ERRANDS, Plan, Rings, Running, Sockets};
 use crate::reload::Reload;
@@ -51,9 +51,7 @@ pub fn serve(config: &Config, delivery: Delivery) -> Result<(), String> {
     fits(limits.total_bytes(), memory_bytes())?;
     let listener = bind_admin(config)?;
     let token = token(config)?;
-    let secret = secret(config.node.secret_file.as_deref())
-        .map_err(|error| format!("the secret can't be had: {error}"))?;
-    let keys = Keys::derive(&secret);
+    let keys = keys(config)?;
     let subscribers = subscribers(config, &keys)?;
     let settings = settings(config, &limits, &keys, &subscribers, delivery);
     let directory = Directory::new(&settings[0]);
@@ -137,6 +135,17 @@ fn token(config: &Config) -> Result<Option<Arc<Token>>, String> {
     let token = file.map(Token::load).transpose();
     let token = token.map_err(|error| format!("the admin token can't be had: {error}"))?;
     Ok(token.map(Arc::new))
+}
+
+/// The keys of this node, which also know what was sealed with the secret before.
+fn keys(config: &Config) -> Result<Keys, String> {
+    let secret = secret(config.node.secret_file.as_deref())
+        .map_err(|error| format!("the secret can't be had: {error}"))?;
+    let keys = Keys::derive(&secret);
+    let Some(previous) = &config.node.previous_secret_file else { return Ok(keys) };
+    let previous = existing_secret(previous)
+        .map_err(|error| format!("the previous secret can't be had: {error}"))?;
+    Ok(keys.with_previous(&previous))
 }
 
 /// What each core is told, with the keys of this node.

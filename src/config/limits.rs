@@ -28,6 +28,12 @@ pub(super) const ARENA_BYTES_MAX: usize = (32 << 30) - (1 << 20);
 /// The least: a page for each of the lengths that strings may have, and the longest string, so that a few bindings find
 /// room whatever they look like.
 const ARENA_BYTES_MIN: usize = 256 << 10;
+/// Copies of a request that are on their way at the same time, in the mean: few requests fork.
+const BRANCHES: u32 = 2;
+/// The least for the messages of transactions: the largest request, its copy and its response, and room for other lengths.
+const TRANSACTION_BYTES_MIN: usize = 1 << 20;
+/// Transactions of one call that are pending at the same time: an INVITE with a PRACK and an UPDATE in its dialog, and a BYE.
+const TRANSACTIONS_OF_A_CALL: u64 = 4;
 
 /// What each core may hold, and what the node needs in all. Every core has the same.
 #[derive(Clone, Debug)]
@@ -70,6 +76,9 @@ impl Limits {
         let string_bytes = config.location.binding_bytes as usize;
         let arena_bytes = (bindings as usize * string_bytes).max(ARENA_BYTES_MIN);
         let message_bytes = config.limits.message_bytes as usize;
+        let transactions = transactions_per_core(config);
+        let transaction_bytes = transactions as usize * config.proxy.transaction_bytes as usize;
+        let transaction_bytes = transaction_bytes.max(TRANSACTION_BYTES_MIN);
         let completed_bytes = usize::try_from(config.limits.completed_bytes).unwrap_or(usize::MAX);
         let others = cores - 1;
         let ring_bytes = (RINGS_BYTES / others.max(1)).clamp(RING_BYTES_MIN, RING_BYTES_MAX);
@@ -104,6 +113,20 @@ impl Limits {
                 what: "completed transactions",
                 bytes: completed_bytes,
                 sum: "limits.completed_bytes".to_owned(),
+            },
+            // The entries of pending transactions and branches belong here, by the sizes that the proxy tells, beside:
+            Row {
+                what: "messages passed on",
+                bytes: transaction_bytes,
+                sum: if transaction_bytes == TRANSACTION_BYTES_MIN {
+                    "the least that serves messages of all lengths".to_owned()
+                } else {
+                    format!(
+                        "{} x {}, proxy.transaction_bytes",
+                        thousands(transactions as usize),
+                        thousands(config.proxy.transaction_bytes as usize)
+                    )
+                },
             },
             Row {
                 what: "datagrams read ahead",
@@ -151,9 +174,9 @@ impl Limits {
                 bindings: count,
                 arena_bytes,
                 completed_bytes,
-                transactions: 1000,
-                branches: 2000,
-                transaction_bytes: 4 << 20,
+                transactions,
+                branches: transactions.saturating_mul(BRANCHES),
+                transaction_bytes,
             },
             batch: BATCH,
             ring_hops: ring_bytes / HOP_BYTES,
@@ -186,6 +209,18 @@ pub(super) fn bindings_per_core(config: &Config) -> u32 {
     let deviation = (mean * u64::from(config.registrar.max_contacts)).isqrt() + 1;
     let share = all.min(mean + 6 * deviation);
     u32::try_from(share).expect("no more than max_bindings, which fits")
+}
+
+/// A core's share of the requests that are being passed on. They live where their Call-ID says, and Call-IDs are spread by a
+/// keyed hash: with `n` transactions in calls of at most four, the standard deviation of a share is at most `sqrt(mean * 4)`. As
+/// with bindings, six of them are added: what one core has too few of, another has to spare.
+pub(super) fn transactions_per_core(config: &Config) -> u32 {
+    let cores = config.node.cpus.len() as u64;
+    let all = u64::from(config.proxy.max_transactions);
+    let mean = all.div_ceil(cores);
+    let deviation = (mean * TRANSACTIONS_OF_A_CALL).isqrt() + 1;
+    let share = all.min(mean + 6 * deviation);
+    u32::try_from(share).expect("no more than max_transactions, which fits")
 }
 
 /// A core's share of the nonces whose uses are remembered. A core that gets more forgets some, and asks again.
@@ -268,6 +303,19 @@ mod tests {
             let fullest = held.into_iter().max().unwrap();
             assert!(fullest <= share, "{fullest} of {share}");
         }
+    }
+
+    #[test]
+    fn transactions_are_shared_with_a_margin_and_have_two_branches() {
+        let one = Limits::derive(&config(1)).shard;
+        assert_eq!((one.transactions, one.branches), (65_536, 131_072));
+        assert_eq!(one.transaction_bytes, 65_536 * 4096);
+        // 32,768 + 6 * 363.
+        assert_eq!(Limits::derive(&config(2)).shard.transactions, 34_946);
+        let mut few = config(64);
+        few.proxy.max_transactions = 16;
+        let few = Limits::derive(&few).shard;
+        assert_eq!((few.transactions, few.transaction_bytes), (16, 1 << 20));
     }
 
     #[test]

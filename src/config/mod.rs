@@ -8,6 +8,7 @@ mod domain;
 mod limits;
 mod machine;
 mod problem;
+mod proxy;
 mod reader;
 mod secret;
 mod sections;
@@ -21,9 +22,11 @@ pub use limits::{Limits, mebibytes};
 pub use machine::{Machine, cpu_ranges, memory_bytes};
 pub(crate) use problem::suggestion;
 pub use problem::{Problem, Problems};
-pub use secret::{Secret, secret, secret_from_hex, secret_to_hex, token};
+pub(crate) use proxy::written as written_network;
+pub use secret::{Secret, existing_secret, secret, secret_from_hex, secret_to_hex};
 
 use shards::auth::Algorithm;
+use shards::proxy::{Network, NextHop};
 use shards::registrar::{UnsupportedPath, WhenFull};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -46,6 +49,10 @@ pub struct Config {
     pub auth: Auth,
     /// `[location]`: how many bindings are kept.
     pub location: Location,
+    /// `[proxy]`: how requests are passed on, and how many at a time.
+    pub proxy: Proxy,
+    /// `[[neighbour]]`: the servers of other domains, in the order of the file.
+    pub neighbours: Vec<Neighbour>,
     /// `[limits]`: how large a message may be.
     pub limits: MessageLimits,
     /// `[admin]`: where metrics and control are served; `None` for nowhere.
@@ -74,6 +81,8 @@ pub struct Node {
     pub spin_before_park_us: u32,
     /// Where the keys are kept that have to survive a restart; `None` for keys that live as long as the process.
     pub secret_file: Option<PathBuf>,
+    /// Where the keys are that were replaced: calls that began with them go on.
+    pub previous_secret_file: Option<PathBuf>,
 }
 
 /// How the sockets are waited for.
@@ -94,6 +103,8 @@ pub struct Listener {
     pub udp: SocketAddr,
     /// How others reach it, where that differs from the address: behind NAT, or bound to a wildcard.
     pub advertise: Option<HostPort>,
+    /// Whether users of the domains served have to show here who they are, with digest authentication; true by default.
+    pub challenge: bool,
 }
 
 /// Whose registrar this is.
@@ -165,6 +176,33 @@ pub struct Location {
     /// Bytes reserved for the strings of a binding (contact, parameters, Path, Call-ID, address-of-record) in the mean;
     /// 384 by default.
     pub binding_bytes: u32,
+}
+
+/// How requests are passed on, and how many at a time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proxy {
+    /// Timer C, RFC 3261 16.6 step 11: how long a callee may ring, in seconds; above 180, and 185 by default.
+    pub timer_c_secs: u32,
+    /// The most requests that are being passed on at the same time, all cores together; 65,536 by default.
+    pub max_transactions: u32,
+    /// Bytes reserved for the messages of one of them in the mean; 4096 by default.
+    pub transaction_bytes: u32,
+    /// The name servers that are asked for the addresses of next hops; empty by default: those of the system.
+    pub resolvers: Vec<SocketAddr>,
+}
+
+/// A server that answers for other domains, and may call users of ours. It has networks or domains, and only with domains a
+/// next hop.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Neighbour {
+    /// What the operator calls it; no two have the same name.
+    pub name: String,
+    /// Where its requests come from; no address is in two networks of all neighbours.
+    pub networks: Vec<Network>,
+    /// The domains behind it, none of which is served here or behind another.
+    pub domains: Vec<Domain>,
+    /// Where requests for them go; `None`: to the address of the domain itself.
+    pub next_hop: Option<NextHop>,
 }
 
 /// How large messages may be and what is remembered of them. A message beyond gets an error response, or is dropped and
@@ -240,10 +278,12 @@ impl Config {
                 io: Io::Auto,
                 spin_before_park_us: 0,
                 secret_file: None,
+                previous_secret_file: None,
             },
             listeners: vec![Listener {
                 udp: SocketAddr::from((IpAddr::from(Ipv4Addr::LOCALHOST), 5060)),
                 advertise: None,
+                challenge: true,
             }],
             domains: Domains { local: LocalDomains::Any, aliases: Vec::new() },
             registrar: Registrar {
@@ -257,6 +297,13 @@ impl Config {
             },
             auth: Auth::None,
             location: Location { max_bindings: 1_000_000, binding_bytes: 384 },
+            proxy: Proxy {
+                timer_c_secs: 185,
+                max_transactions: 65_536,
+                transaction_bytes: 4096,
+                resolvers: Vec::new(),
+            },
+            neighbours: Vec::new(),
             limits: MessageLimits {
                 message_bytes: 65_507,
                 headers: 256,

@@ -121,6 +121,16 @@ impl<'a, 't> Section<'a, 't> {
         self.as_string(&field, expected)
     }
 
+    /// A switch.
+    pub(super) fn boolean(&mut self, key: &'static str) -> Option<Field<bool>> {
+        let field = self.value(key)?;
+        let value = field.value.as_bool();
+        if value.is_none() {
+            self.mismatch(&field, "true or false");
+        }
+        value.map(|value| field.with(value))
+    }
+
     /// One of a few words, each with its value.
     pub(super) fn word<T: Copy>(
         &mut self,

@@ -23,11 +23,11 @@ pub fn secret(file: Option<&Path>) -> io::Result<Secret> {
     }
 }
 
-/// The secret in a file that has to be there: the token of somebody's admin API.
+/// The secret in a file that has to be there: the token of somebody's admin API, or a secret that was replaced.
 ///
 /// # Errors
 /// Where the file can't be read, holds something else, or may be read by others. The message names it.
-pub fn token(file: &Path) -> io::Result<Secret> {
+pub fn existing_secret(file: &Path) -> io::Result<Secret> {
     read(file).map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", file.display())))
 }
 

@@ -1,7 +1,8 @@
 //! From the TOML tree to a [`Config`]: which keys each table has, and what has to hold between them.
 
-use super::limits::{ARENA_BYTES_MAX, bindings_per_core};
+use super::limits::{ARENA_BYTES_MAX, bindings_per_core, transactions_per_core};
 use super::problem::{Collector, Problems, suggestion};
+use super::proxy::{self, Others};
 use super::reader::{Field, Section};
 use super::{
     Admin, Auth, Config, Digest, Domain, Domains, HostPort, Io, Listener, LocalDomains, Location,
@@ -61,16 +62,33 @@ fn document(mut root: Section<'_, '_>, file: &Path, machine: &Machine) -> Config
     }
     let (domains_section, registrar_section) = (root.table("domains"), root.table("registrar"));
     let (auth_section, mut location_section) = (root.table("auth"), root.table("location"));
+    let (mut proxy_section, neighbour_sections) = (root.table("proxy"), root.tables("neighbour"));
     let domains = domains(domains_section);
     let location = location(&mut location_section, &defaults.location);
+    let (listeners, wildcards) = listeners(listen).unwrap_or((defaults.listeners, Vec::new()));
+    let others = Others { listeners: &listeners, domains: &domains };
+    let neighbours = proxy::neighbours(neighbour_sections, others);
+    if listeners.len() > 1 && neighbours.iter().any(|neighbour| !neighbour.domains.is_empty()) {
+        for listener in &wildcards {
+            let message = format!(
+                "{} is no address that a neighbour can answer to, and what leaves from here may have come to another \
+                 listener, expected advertise beside it, as in advertise = \"sip.example.com:{}\"",
+                listener.value,
+                listener.value.port()
+            );
+            root.problem(listener, message);
+        }
+    }
     let config = Config {
         source: Source::File(file.to_owned()),
         node: node(node_section, file, machine, defaults.node),
-        listeners: listeners(listen).unwrap_or(defaults.listeners),
+        listeners,
         registrar: registrar(registrar_section, &defaults.registrar),
         auth: auth(auth_section, file, &domains.local, &location),
         domains,
         location,
+        proxy: proxy::proxy(&mut proxy_section, defaults.proxy),
+        neighbours,
         limits: limits(root.table("limits"), &defaults.limits),
         admin: admin(root.table("admin"), file),
     };
@@ -84,6 +102,16 @@ fn document(mut root: Section<'_, '_>, file: &Path, machine: &Machine) -> Config
         location_section.problem_of("max_bindings", &message);
     }
     location_section.finish();
+    let messages_bytes =
+        u64::from(transactions_per_core(&config)) * u64::from(config.proxy.transaction_bytes);
+    if messages_bytes > ARENA_BYTES_MAX as u64 {
+        let gibibytes = messages_bytes >> 30;
+        let message = format!(
+            "would take {gibibytes} GiB of messages a core, expected no more than 31: fewer transactions or more CPUs"
+        );
+        proxy_section.problem_of("max_transactions", &message);
+    }
+    proxy_section.finish();
     root.finish();
     config
 }
@@ -104,6 +132,18 @@ fn node(mut section: Section<'_, '_>, file: &Path, machine: &Machine, default: N
     let io = section.word("io", &[("auto", Io::Auto), ("uring", Io::Uring), ("epoll", Io::Epoll)]);
     let spin = section.number("spin_before_park_us", 0..=1_000_000u32, "microseconds");
     let secret_file = path(&mut section, "secret_file", file);
+    let previous_secret_file = path(&mut section, "previous_secret_file", file);
+    if let Some(previous) = &previous_secret_file {
+        match &secret_file {
+            None => section.problem(
+                previous,
+                "is written, but no secret_file, expected the file of the secret that replaced it",
+            ),
+            Some(current) if current.value == previous.value => section
+                .problem(previous, "is secret_file itself, expected the one that it replaced"),
+            Some(_) => {}
+        }
+    }
     section.finish();
     Node {
         name: name.map_or(default.name, |field| field.value.to_owned()),
@@ -111,6 +151,7 @@ fn node(mut section: Section<'_, '_>, file: &Path, machine: &Machine, default: N
         io: io.map_or(default.io, |field| field.value),
         spin_before_park_us: spin.map_or(default.spin_before_park_us, |field| field.value),
         secret_file: secret_file.map(|field| field.value),
+        previous_secret_file: previous_secret_file.map(|field| field.value),
     }
 }
 
@@ -149,8 +190,12 @@ fn path(section: &mut Section<'_, '_>, key: &'static str, file: &Path) -> Option
     Some(field.with(file.parent().unwrap_or(Path::new("")).join(field.value)))
 }
 
-fn listeners(sections: Option<Vec<Section<'_, '_>>>) -> Option<Vec<Listener>> {
+/// The listeners, and those bound to a wildcard without a word about how others reach them.
+fn listeners(
+    sections: Option<Vec<Section<'_, '_>>>,
+) -> Option<(Vec<Listener>, Vec<Field<SocketAddr>>)> {
     let mut listeners: Vec<Listener> = Vec::new();
+    let mut wildcards = Vec::new();
     let mut seen: Vec<(SocketAddr, usize)> = Vec::new();
     for mut section in sections? {
         let udp = socket_addr(&mut section, "udp");
@@ -183,11 +228,18 @@ fn listeners(sections: Option<Vec<Section<'_, '_>>>) -> Option<Vec<Listener>> {
             }
             parsed
         });
+        let challenge = section.boolean("challenge").is_none_or(|field| field.value);
         section.require("udp", "the address to serve, as in udp = \"192.0.2.1:5060\"");
         section.finish();
-        listeners.extend(udp.map(|udp| Listener { udp: udp.value, advertise }));
+        let Some(udp) = udp else { continue };
+        listeners.push(Listener { udp: udp.value, advertise, challenge });
+        if udp.value.ip().is_unspecified()
+            && listeners.last().is_some_and(|one| one.advertise.is_none())
+        {
+            wildcards.push(udp);
+        }
     }
-    (!listeners.is_empty()).then_some(listeners)
+    (!listeners.is_empty()).then_some((listeners, wildcards))
 }
 
 /// Whether a datagram could be meant for both: an unspecified address stands for all of its family.
@@ -202,6 +254,15 @@ fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
 fn socket_addr(section: &mut Section<'_, '_>, key: &'static str) -> Option<Field<SocketAddr>> {
     const EXPECTED: &str = "an address and port as in \"192.0.2.1:5060\" or \"[2001:db8::1]:5060\"";
     let field = section.string(key, EXPECTED)?;
+    one_machines(section, &field, EXPECTED).map(|addr| field.with(addr))
+}
+
+/// An address that one machine has, and a port.
+pub(super) fn one_machines(
+    section: &Section<'_, '_>,
+    field: &Field<&str>,
+    expected: &str,
+) -> Option<SocketAddr> {
     let written = field.value;
     let wrong = match written.parse::<SocketAddr>() {
         Err(_) => "is no address".to_owned(),
@@ -212,10 +273,10 @@ fn socket_addr(section: &mut Section<'_, '_>, key: &'static str) -> Option<Field
             IpAddr::V6(ip) if ip.to_ipv4_mapped().is_some() => {
                 "is an IPv4 address in disguise".to_owned()
             }
-            IpAddr::V4(_) | IpAddr::V6(_) => return Some(field.with(addr)),
+            IpAddr::V4(_) | IpAddr::V6(_) => return Some(addr),
         },
     };
-    section.problem(&field, format!("`{written}` {wrong}, expected {EXPECTED}"));
+    section.problem(field, format!("`{written}` {wrong}, expected {expected}"));
     None
 }
 
@@ -294,7 +355,7 @@ fn aliases(mut section: Section<'_, '_>, local: &LocalDomains) -> Vec<(Domain, D
     aliases
 }
 
-fn domain(section: &Section<'_, '_>, field: &Field<&str>) -> Option<Domain> {
+pub(super) fn domain(section: &Section<'_, '_>, field: &Field<&str>) -> Option<Domain> {
     let domain = Domain::parse(field.value);
     if domain.is_none() {
         section.problem(

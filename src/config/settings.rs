@@ -4,6 +4,7 @@ use super::{Auth, Config, Limits, LocalDomains};
 use shards::auth::{Realm, Subscribers};
 use shards::io::CoreId;
 use shards::location::Domains;
+use shards::proxy;
 use shards::registrar::Policy;
 use shards::shard::{Homes, Keys, Settings};
 use std::net::SocketAddr;
@@ -22,6 +23,7 @@ impl Config {
         let domains = Arc::new(self.shard_domains());
         let listeners: Arc<[SocketAddr]> =
             self.listeners.iter().map(|listener| listener.udp).collect();
+        let proxy = self.proxy_policy();
         (0..limits.cores)
             .map(|core| Settings {
                 core: CoreId(core),
@@ -30,7 +32,7 @@ impl Config {
                 domains: Arc::clone(&domains),
                 listeners: Arc::clone(&listeners),
                 policy: self.policy(),
-                proxy: shards::proxy::Policy::default(),
+                proxy: proxy.clone(),
                 realm: self.realm(limits, subscribers),
                 limits: limits.shard.clone(),
             })
@@ -61,6 +63,24 @@ impl Config {
         })
     }
 
+    fn proxy_policy(&self) -> proxy::Policy {
+        let neighbours = self.neighbours.iter().map(|one| proxy::Neighbour {
+            name: one.name.as_str().into(),
+            networks: one.networks.as_slice().into(),
+            domains: one.domains.iter().map(|domain| domain.as_str().as_bytes().into()).collect(),
+            next_hop: one.next_hop.clone(),
+        });
+        let listeners = self.listeners.iter().map(|one| proxy::ListenerPolicy {
+            advertised: one.advertise.as_ref().map(|public| public.to_string().into()),
+            challenges: one.challenge,
+        });
+        proxy::Policy {
+            timer_c_secs: self.proxy.timer_c_secs,
+            neighbours: neighbours.collect(),
+            listeners: listeners.collect(),
+        }
+    }
+
     fn policy(&self) -> Policy {
         let registrar = &self.registrar;
         Policy {
@@ -80,6 +100,55 @@ mod tests {
     use super::*;
     use crate::config::Machine;
     use std::path::Path;
+
+    fn settings(text: &str, cores: usize, keys: &Keys) -> Vec<Settings> {
+        let machine = Machine { cpus: (0..cores).collect(), hostname: "edge7".to_owned() };
+        let config = Config::parse(Path::new("seawall.toml"), text, &machine).unwrap();
+        let limits = Limits::derive(&config);
+        config.shard_settings(&limits, keys, &Arc::new(Subscribers::nobody()))
+    }
+
+    #[test]
+    fn cookies_survive_a_restart_with_another_number_of_cores_and_a_new_secret() {
+        let before = settings("", 1, &Keys::derive(&[7; 32]));
+        let after = settings("", 4, &Keys::derive(&[7; 32]));
+        let renewed = Keys::derive(&[8; 32]).with_previous(&[7; 32]);
+        let sealed_with = before[0].keys.cookies[0];
+        for core in &after {
+            assert_eq!(core.keys.cookies[..], [sealed_with]);
+        }
+        for core in settings("", 3, &renewed) {
+            assert_eq!(core.keys.cookies.len(), 2);
+            assert_eq!(core.keys.cookies[1], sealed_with);
+            assert_ne!(core.keys.cookies[0], sealed_with);
+        }
+    }
+
+    #[test]
+    fn the_proxy_is_told_of_neighbours_and_listeners() {
+        let text = r#"
+            listen = [{ udp = "[::1]:5062", challenge = false }, { udp = "0.0.0.0:5060", advertise = "Edge.test:5060" }]
+            domains.local = ["a.test"]
+            proxy.timer_c = 200
+            [[neighbour]]
+            name = "b"
+            networks = ["192.0.2.0/24"]
+            domains = ["B.test"]
+            next_hop = "proxy.b.test:5070"
+        "#;
+        let policy = settings(text, 2, &Keys::derive(&[7; 32])).remove(1).proxy;
+        assert_eq!(policy.timer_c_secs, 200);
+        let listener = |advertised: Option<&str>, challenges| proxy::ListenerPolicy {
+            advertised: advertised.map(Into::into),
+            challenges,
+        };
+        let expected = [listener(None, false), listener(Some("edge.test:5060"), true)];
+        assert_eq!(*policy.listeners, expected);
+        let neighbour = policy.neighbour_for(b"b.test").unwrap();
+        assert_eq!(Some(neighbour), policy.neighbour_at("192.0.2.9".parse().unwrap()));
+        let next_hop = proxy::NextHop::Name { host: "proxy.b.test".into(), port: 5070 };
+        assert_eq!((&*neighbour.name, &neighbour.next_hop), ("b", &Some(next_hop)));
+    }
 
     #[test]
     fn every_core_is_told_the_same_but_its_number() {

@@ -33,8 +33,10 @@ fn every_key_arrives_where_it_belongs() {
         io = "epoll"
         spin_before_park_us = 50
         secret_file = "keys/secret"
+        previous_secret_file = "keys/secret.old"
         [[listen]]
         udp = "192.0.2.1:5060"
+        challenge = false
         [[listen]]
         udp = "[::]:5062"
         advertise = "Edge.Example.COM:5060"
@@ -58,6 +60,23 @@ fn every_key_arrives_where_it_belongs() {
         [location]
         max_bindings = 50_000
         binding_bytes = 256
+        [proxy]
+        timer_c = 240
+        max_transactions = 5000
+        transaction_bytes = 2048
+        resolver = ["127.0.0.1:5353", "[::1]:53"]
+        [[neighbour]]
+        name = "carrier-a"
+        networks = ["192.0.2.128/25", "2001:db8::1"]
+        domains = ["Carrier-A.test", "198.51.100.7"]
+        next_hop = "192.0.2.10:5060"
+        [[neighbour]]
+        name = "carrier-b"
+        domains = ["b.carrier.test"]
+        next_hop = "Proxy.Carrier-B.test:5070"
+        [[neighbour]]
+        name = "callers"
+        networks = ["203.0.113.0/24"]
         [limits]
         message_bytes = 8192
         headers = 64
@@ -70,6 +89,7 @@ fn every_key_arrives_where_it_belongs() {
     )
     .unwrap();
     let domain = |name| Domain::parse(name).unwrap();
+    let network = |ip: &str, prefix_bits| Network { ip: ip.parse().unwrap(), prefix_bits };
     assert_eq!(
         config,
         Config {
@@ -80,12 +100,18 @@ fn every_key_arrives_where_it_belongs() {
                 io: Io::Epoll,
                 spin_before_park_us: 50,
                 secret_file: Some("keys/secret".into()),
+                previous_secret_file: Some("keys/secret.old".into()),
             },
             listeners: vec![
-                Listener { udp: "192.0.2.1:5060".parse().unwrap(), advertise: None },
+                Listener {
+                    udp: "192.0.2.1:5060".parse().unwrap(),
+                    advertise: None,
+                    challenge: false,
+                },
                 Listener {
                     udp: "[::]:5062".parse().unwrap(),
                     advertise: HostPort::parse("edge.example.com:5060"),
+                    challenge: true,
                 },
             ],
             domains: Domains {
@@ -103,6 +129,35 @@ fn every_key_arrives_where_it_belongs() {
             },
             auth: Auth::None,
             location: Location { max_bindings: 50_000, binding_bytes: 256 },
+            proxy: Proxy {
+                timer_c_secs: 240,
+                max_transactions: 5000,
+                transaction_bytes: 2048,
+                resolvers: vec!["127.0.0.1:5353".parse().unwrap(), "[::1]:53".parse().unwrap()],
+            },
+            neighbours: vec![
+                Neighbour {
+                    name: "carrier-a".into(),
+                    networks: vec![network("192.0.2.128", 25), network("2001:db8::1", 128)],
+                    domains: vec![domain("carrier-a.test"), domain("198.51.100.7")],
+                    next_hop: Some(NextHop::Address("192.0.2.10:5060".parse().unwrap())),
+                },
+                Neighbour {
+                    name: "carrier-b".into(),
+                    networks: Vec::new(),
+                    domains: vec![domain("b.carrier.test")],
+                    next_hop: Some(NextHop::Name {
+                        host: "proxy.carrier-b.test".into(),
+                        port: 5070,
+                    }),
+                },
+                Neighbour {
+                    name: "callers".into(),
+                    networks: vec![network("203.0.113.0", 24)],
+                    domains: Vec::new(),
+                    next_hop: None,
+                },
+            ],
             limits: MessageLimits {
                 message_bytes: 8192,
                 headers: 64,
@@ -180,6 +235,108 @@ contacts = 1.5
 [regsitrar]
 "#;
     insta::assert_snapshot!("many_errors", told(text));
+}
+
+#[test]
+fn what_neighbours_may_not_be_is_told_in_order() {
+    let text = r#"[node]
+previous_secret_file = "secret.old"
+[[listen]]
+udp = "192.0.2.1:5060"
+advertise = "edge.example.com:5060"
+challenge = "no"
+[[listen]]
+udp = "0.0.0.0:5062"
+[domains]
+local = ["a.test"]
+[domains.aliases]
+"www.a.test" = "a.test"
+[proxy]
+timer_c = 180
+max_transactions = 0
+transaction_bytes = 100
+resolver = ["127.0.0.1:53", "ns.test:53", "0.0.0.0:53", "127.0.0.1:53"]
+max_branches = 1
+[[neighbour]]
+name = "one"
+networks = ["192.0.2.0/24", "192.0.2.7", "10.0.0.1/8", "10.0.0.0/40", "::ffff:192.0.2.1", "carrier.test"]
+domains = ["b.test", "A.test", "www.a.test", "192.0.2.1", "not a domain", "B.test"]
+next_hop = "192.0.2.1:5060"
+[[neighbour]]
+name = "one"
+networks = ["0.0.0.0/0"]
+domains = ["b.test", "c.test"]
+next_hop = "proxy.b.test"
+[[neighbour]]
+networks = []
+next_hop = "edge.example.com:5060"
+[[neighbour]]
+name = "a name"
+domain = "d.test"
+[[neighbour]]
+name = "two"
+domains = ["d.test"]
+next_hop = "[2001:db8::1]:5060"
+[[neighbour]]
+name = "three"
+domains = ["e.test"]
+next_hop = "127.0.0.1:5062"
+"#;
+    insta::assert_snapshot!("neighbours", told(text));
+}
+
+#[test]
+fn a_wildcard_needs_a_name_only_where_a_neighbour_could_be_told_it() {
+    let listening = |listeners: &str, neighbour: &str| {
+        parse(&format!("listen = [{listeners}]\ndomains.local = [\"a.test\"]\n{neighbour}"))
+    };
+    let both = "{ udp = \"0.0.0.0:5060\" }, { udp = \"[::]:5060\" }";
+    let called = "[[neighbour]]\nname = \"b\"\ndomains = [\"b.test\"]\n";
+    let calls = "[[neighbour]]\nname = \"b\"\nnetworks = [\"192.0.2.0/24\"]\n";
+    // Whatever leaves from the only listener has come to it, so its address is known.
+    listening("{ udp = \"0.0.0.0:5060\" }", called).unwrap();
+    listening(both, calls).unwrap();
+    let advertised =
+        "{ udp = \"0.0.0.0:5060\", advertise = \"a.test:5060\" }, { udp = \"[2001:db8::1]:5060\" }";
+    listening(advertised, called).unwrap();
+    let told = listening(both, called).unwrap_err().to_string();
+    let line = |address: &str| {
+        format!(
+            "seawall.toml:1: listen.udp: {address} is no address that a neighbour can answer to, and what leaves from here may \
+             have come to another listener, expected advertise beside it, as in advertise = \"sip.example.com:5060\""
+        )
+    };
+    assert_eq!(told, format!("{}\n{}", line("0.0.0.0:5060"), line("[::]:5060")));
+}
+
+#[test]
+fn with_any_domain_local_nobody_else_has_one() {
+    let neighbour = "[[neighbour]]\nname = \"b\"\ndomains = [\"b.test\"]\n";
+    assert_eq!(
+        told(neighbour),
+        "seawall.toml:3: neighbour.domains: `b.test` is served here as any domain is, expected domains.local to name those \
+         that are"
+    );
+    parse(&format!("{neighbour}[domains]\nlocal = [\"a.test\"]\n")).unwrap();
+}
+
+#[test]
+fn more_messages_than_a_core_can_hold_are_refused() {
+    assert_eq!(
+        told(
+            "[node]\ncpus = [0]\n[proxy]\ntransaction_bytes = 65_536\nmax_transactions = 10_000_000\n"
+        ),
+        "seawall.toml:5: proxy.max_transactions: would take 610 GiB of messages a core, expected no more than 31: fewer \
+         transactions or more CPUs"
+    );
+}
+
+#[test]
+fn a_previous_secret_is_another_than_the_secret() {
+    assert_eq!(
+        told("[node]\nsecret_file = \"s\"\nprevious_secret_file = \"s\"\n"),
+        "seawall.toml:3: node.previous_secret_file: is secret_file itself, expected the one that it replaced"
+    );
 }
 
 #[test]
@@ -310,13 +467,15 @@ fn the_files_for_operators_are_valid_and_the_reference_names_every_key() {
             Some(_) | None => line,
         })
         .collect();
-    let all = parse(&text.join("\n")).unwrap();
+    // Where any domain is local, none is a neighbour's.
+    let text = text.join("\n").replace("local = [\"*\"]", "local = [\"example.com\"]");
+    let all = parse(&text).unwrap();
     assert_eq!(all.node.name, "edge7");
     assert_eq!(all.node.cpus, [0, 1]);
     assert!(all.node.secret_file.is_some() && all.listeners[0].advertise.is_some());
+    assert!(all.node.previous_secret_file.is_some() && all.neighbours[0].next_hop.is_some());
     assert_eq!(all.admin.unwrap().listen.port(), 8060);
     // Whatever would be expected in place of an unknown key is in it.
-    let text = text.join("\n");
     for table in [
         "",
         "node.",
@@ -325,13 +484,15 @@ fn the_files_for_operators_are_valid_and_the_reference_names_every_key() {
         "registrar.",
         "auth.",
         "location.",
+        "proxy.",
+        "neighbour.",
         "limits.",
         "admin.",
     ] {
-        let line = if table == "listen." {
-            "listen = [{ x = 1 }]".to_owned()
-        } else {
-            format!("{table}x = 1")
+        let line = match table {
+            "listen." => "listen = [{ x = 1 }]".to_owned(),
+            "neighbour." => "neighbour = [{ x = 1 }]".to_owned(),
+            _ => format!("{table}x = 1"),
         };
         let told = told(&line);
         let expected = told.split_once("unknown key, expected ").unwrap().1;

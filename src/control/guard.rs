@@ -1,7 +1,7 @@
 //! Who may call `/RPC`: programs on this machine, or whoever shows the token where there is one; and never a page in somebody's
 //! browser. Browsers reach loopback addresses too, for any page that they show, so being on this machine proves nothing.
 
-use crate::config::{Secret, token};
+use crate::config::{Secret, existing_secret};
 use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -31,7 +31,7 @@ impl Token {
     /// # Errors
     /// As [`crate::config::token`]; the token stays as it was.
     pub fn reload(&self) -> io::Result<bool> {
-        let read = token(&self.file)?;
+        let read = existing_secret(&self.file)?;
         let before = std::mem::replace(&mut *self.lock(), read);
         Ok(before != read)
     }

@@ -127,7 +127,7 @@ fn client(ctl: &Ctl, machine: &Machine) -> Result<Client, Failed> {
     let default = SocketAddr::from((Ipv4Addr::LOCALHOST, 8060));
     let address = ctl.admin.or(listen).unwrap_or(default);
     let token_file = ctl.token_file.clone().or(admin.and_then(|admin| admin.token_file));
-    let token = token_file.map(|file| crate::config::token(&file)).transpose();
+    let token = token_file.map(|file| crate::config::existing_secret(&file)).transpose();
     let token =
         token.map_err(|error| Failed::Asking(format!("the token can't be read: {error}")))?;
     Ok(Client::new(address, token))

@@ -125,7 +125,7 @@ pub(in crate::control) mod tests {
     pub(in crate::control) fn settings(cores: usize) -> Vec<Settings> {
         let machine = Machine { cpus: (0..cores).collect(), hostname: "test".to_owned() };
         let text = "listen = [{ udp = \"192.0.2.1:5060\" }, { udp = \"[::]:5062\" }]\n\
-                    domains.local = [\"sip.test\"]\nlocation.max_bindings = 1000\nlimits.completed_bytes = 65536";
+                    domains.local = [\"sip.test\"]\nlocation.max_bindings = 1000\nproxy.max_transactions = 1000\nlimits.completed_bytes = 65536";
         let config = Config::parse(Path::new("test.toml"), text, &machine).unwrap();
         config.shard_settings(
             &Limits::derive(&config),
