@@ -51,11 +51,25 @@ impl Table {
 pub(super) fn text(value: &Value) -> String {
     match value {
         Value::Object(map) if map.is_empty() => String::new(),
-        Value::Object(map) => dump::looked_up(value).unwrap_or_else(|| object(map)),
+        Value::Object(map) => {
+            dump::looked_up(value).or_else(|| steps(map)).unwrap_or_else(|| object(map))
+        }
         Value::Array(items) if items.iter().any(Value::is_object) => objects(items),
         Value::Array(items) => lines(items),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => cell(value) + "\n",
     }
+}
+
+/// What is nothing but steps, in order, as a numbered list.
+fn steps(map: &Map<String, Value>) -> Option<String> {
+    let steps = map.get("steps").filter(|_| map.len() == 1)?.as_array()?;
+    let mut table = Table { widths: Vec::new(), rows: Vec::new() };
+    for (number, step) in (1..).zip(steps) {
+        let step = cell(step);
+        let (step, result) = step.split_once(": ").unwrap_or((&step, ""));
+        table.push_texts(vec![format!("{number:2}."), step.to_owned(), result.to_owned()]);
+    }
+    Some(table.text())
 }
 
 /// Names and values, then the tables that are among the values.
@@ -135,6 +149,10 @@ mod tests {
             text(&json!({"total": 10, "used": 2, "listen": ["a", "b"],
                 "tables": [{"core": 0, "table": "aors", "entries": null}, {"core": 0, "table": "strings", "entries": 7}]})),
             "total   10\nused    2\nlisten  a, b\n\ntables:\ncore  table    entries\n0     aors\n0     strings  7\n"
+        );
+        assert_eq!(
+            text(&json!({"steps": ["request: INVITE sip:b@h", "Max-Forwards: 70\u{1b}", "done"]})),
+            " 1.  request       INVITE sip:b@h\n 2.  Max-Forwards  70\\u{1b}\n 3.  done\n"
         );
         let contact = json!({"Address": "sip:a@h", "Expires": "permanent", "Q": 0.5, "Received": "sip:h:1", "Socket": "udp:h:2"});
         assert_eq!(

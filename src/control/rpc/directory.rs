@@ -5,7 +5,7 @@ use shards::location::{Aor, Domains, Here, NotOurs};
 use shards::shard::{Homes, Settings};
 use shards::wire::Uri;
 use std::fmt::Write;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 /// What every core knows of addresses, for whoever asks the cores.
@@ -59,6 +59,21 @@ impl Directory {
     /// The number of the core on which an address-of-record lives.
     pub(super) fn home(&self, aor: &Aor) -> usize {
         usize::from(self.homes.home(aor.hash().place).0)
+    }
+
+    /// The number of the core on which whatever a URI stands for is looked up; the first where it is not ours.
+    pub(super) fn home_of(&self, uri: &Uri<'_>) -> usize {
+        let mut aor = Aor::new();
+        match aor.set(&self.key, uri, &self.here(uri)) {
+            Ok(()) => self.home(&aor),
+            Err(NotOurs::Unreadable | NotOurs::Scheme | NotOurs::Domain | NotOurs::TooLong) => 0,
+        }
+    }
+
+    /// The first listener that serves the family of an address.
+    pub(super) fn listener_for(&self, ip: IpAddr) -> Option<ListenerId> {
+        let place = self.listeners.iter().position(|one| one.is_ipv4() == ip.is_ipv4())?;
+        u16::try_from(place).ok().map(ListenerId)
     }
 
     /// A local address as Kamailio writes sockets: `udp:192.0.2.1:5060`.
@@ -185,6 +200,13 @@ pub(in crate::control) mod tests {
             seen[directory.home(&aor)] += 1;
         }
         assert!(seen.iter().all(|&homes| homes > 20), "{seen:?}");
+        let uri = |text: &'static str| Uri::parse(text.as_bytes()).unwrap();
+        let alice = directory.aor("alice@sip.test").unwrap();
+        assert_eq!(directory.home_of(&uri("sip:%61lice@SIP.test;x=y")), directory.home(&alice));
+        assert_eq!(directory.home_of(&uri("sip:alice@other.test")), 0);
+        let listener = |ip: &str| directory.listener_for(ip.parse().unwrap());
+        assert_eq!(listener("203.0.113.1"), Some(ListenerId(0)));
+        assert_eq!(listener("2001:db8::1"), Some(ListenerId(1)));
         let local = |listener, ip: &str| LocalAddr {
             listener: ListenerId(listener),
             ip: ip.parse().unwrap(),

@@ -6,6 +6,7 @@ mod dump;
 mod location;
 mod node;
 mod params;
+mod route;
 mod statistics;
 #[cfg(test)]
 mod tests;
@@ -87,6 +88,7 @@ const METHODS: &[(&str, Method)] = &[
     ("core.shmmem", Method::Memory),
     ("core.uptime", Method::Uptime),
     ("core.version", Method::Version),
+    ("route.test", Method::Route),
     ("stats.get_statistics", Method::Statistics),
     ("system.listMethods", Method::ListMethods),
     ("ul.add", Method::Add),
@@ -102,6 +104,7 @@ enum Method {
     Memory,
     Uptime,
     Version,
+    Route,
     Statistics,
     ListMethods,
     Add,
@@ -235,6 +238,7 @@ impl Node {
             Method::Add => self.add(params).await,
             Method::Remove => self.remove(params, false).await,
             Method::RemoveContact => self.remove(params, true).await,
+            Method::Route => self.route(params).await,
             Method::Memory => self.memory(params).await,
             Method::Info => self.info(params),
             Method::Uptime => self.uptime(params),

@@ -285,6 +285,23 @@ fn parameters_that_are_wrong_are_told() {
             "`a@other.test` is in a domain that this node does not serve",
         ),
         ("ul.lookup", json!(["a b"]), "`a b` is no address-of-record, as in alice@sip.test"),
+        ("route.test", json!([]), "the parameter `method` is missing"),
+        (
+            "route.test",
+            json!(["IN VITE", "sip:a@sip.test", "192.0.2.7"]),
+            "`method` is \"IN VITE\", expected one as in INVITE",
+        ),
+        (
+            "route.test",
+            json!(["INVITE", "a b", "192.0.2.7"]),
+            "`uri` is \"a b\", expected a URI as in sip:bob@example.com",
+        ),
+        ("route.test", json!(["INVITE", "sip:a@sip.test"]), "the parameter `source` is missing"),
+        (
+            "route.test",
+            json!({"method": "INVITE", "uri": "sip:a@sip.test", "source": "0.0.0.0:5060"}),
+            "`source` is \"0.0.0.0:5060\", expected an address that requests come from, as in 192.0.2.7:5060 or 2001:db8::7",
+        ),
         ("ul.rm_contact", json!(["a@sip.test"]), "the parameter `contact` is missing"),
         (
             "ul.rm_contact",
