@@ -3,7 +3,9 @@
 
 use crate::cli::summary;
 use crate::config::{Config, Limits, existing_secret, mebibytes, memory_bytes, secret};
-use crate::control::{Admin, CoreSnapshot, Cores, Directory, Observed, Parts, Token, log, notify};
+use crate::control::{
+    Admin, CoreSnapshot, Cores, Directory, Names, Observed, Parts, Token, log, notify,
+};
 use crate::node::{self, ERRANDS, Plan, Rings, Running, Sockets};
 use crate::reload::Reload;
 use crate::subscribers;
@@ -70,6 +72,7 @@ pub fn serve(config: &Config, delivery: Delivery) -> Result<(), String> {
         observed: Arc::clone(&watched) as _,
         cores: Cores::new(switchboard, ERRANDS),
         directory,
+        names: names(config),
         token: token.clone(),
     };
     let admin = Admin::start(listener, parts)
@@ -135,6 +138,15 @@ fn token(config: &Config) -> Result<Option<Arc<Token>>, String> {
     let token = file.map(Token::load).transpose();
     let token = token.map_err(|error| format!("the admin token can't be had: {error}"))?;
     Ok(token.map(Arc::new))
+}
+
+/// Who looks names up. A node without name servers serves all the same: it knows its users by their addresses.
+fn names(config: &Config) -> Names {
+    let listeners: Vec<_> = config.listeners.iter().map(|listener| listener.udp).collect();
+    Names::new(&config.proxy.resolvers, &listeners).unwrap_or_else(|sentence| {
+        warn!("{sentence}; nothing is sent to next hops that are names");
+        Names::none()
+    })
 }
 
 /// The keys of this node, which also know what was sealed with the secret before.

@@ -5,6 +5,7 @@ use super::cores::{Cores, Unanswered};
 use super::exposition::{CONTENT_TYPE, NodeSnapshot, render};
 use super::guard::{self, Token};
 use super::http::{self, Patience};
+use super::names::Names;
 use super::rpc::{self, Answered, Directory, Dump};
 use super::snapshot::Observed;
 use crate::sys::cpu::let_others_go_first;
@@ -56,6 +57,8 @@ pub struct Parts {
     pub cores: Cores<Errand>,
     /// Where addresses-of-record live.
     pub directory: Directory,
+    /// Who answers what cores ask.
+    pub names: Names,
     /// What callers have to show, if anything.
     pub token: Option<Arc<Token>>,
 }
@@ -76,12 +79,14 @@ impl Admin {
             })
             .transpose()?;
         let (stop, stopped) = oneshot::channel();
-        let Parts { name, observed, cores, directory, token } = parts;
+        let Parts { name, observed, cores, directory, names, token } = parts;
+        let names = Arc::new(names);
         let routes = routes(Arc::new(View {
             name: name.clone(),
             node: Arc::clone(&observed),
             started: Instant::now(),
             metrics: Mutex::new(None),
+            names: Arc::clone(&names),
             rpc: Arc::new(rpc::Node::new(name, observed, cores.clone(), directory)),
             token,
         }));
@@ -90,8 +95,10 @@ impl Admin {
             // A core that shares its CPU with this thread comes first. Where that is not granted, it does so as others do.
             let _ = let_others_go_first();
             runtime.block_on(async move {
-                tokio::spawn(async {
-                    if let Err(error) = cores.deliver().await {
+                tokio::spawn(async move {
+                    let answering = cores.clone();
+                    let asked = |core, question| names.take(&answering, core, question);
+                    if let Err(error) = cores.deliver(asked).await {
                         error!(
                             "the cores can't be listened to, so nothing is asked of them: {error}"
                         );
@@ -146,6 +153,7 @@ struct View {
     started: Instant,
     metrics: Mutex<Option<(Instant, Bytes)>>,
     rpc: Arc<rpc::Node>,
+    names: Arc<Names>,
     token: Option<Arc<Token>>,
 }
 
@@ -232,6 +240,7 @@ impl View {
             uptime_seconds: now.saturating_duration_since(self.started).as_secs_f64(),
             cores: self.node.snapshots(),
             heartbeat_ages: self.node.heartbeat_ages().iter().map(Duration::as_secs_f64).collect(),
+            names: self.names.counts(),
         }));
         *kept = Some((now, text.clone()));
         text
@@ -300,6 +309,7 @@ mod tests {
             observed: Arc::clone(node) as _,
             cores: Cores::new(switchboard, 1),
             directory: Directory::new(&settings[0]),
+            names: Names::none(),
             token: None,
         }
     }

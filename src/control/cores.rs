@@ -1,17 +1,21 @@
 //! Asks cores from the control side: an errand goes out, and whoever sent it waits here for it to come back, as long as it
 //! takes at most. It knows nothing of what is asked.
 
-use crate::mesh::Switchboard;
+use crate::mesh::{Question, Switchboard};
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::task::yield_now;
 use tokio::time::timeout;
 
 /// How long a core may take. One that works answers within a millisecond or so; beyond this it is stuck.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Questions taken from a core before others have their turn.
+const QUESTIONS_AT_ONCE: usize = 64;
 
 /// The cores of a node, to be asked by any task; clones ask the same ones.
 #[derive(Debug)]
@@ -107,14 +111,25 @@ impl<E> Cores<E> {
         timeout(self.0.answer_timeout, asked).await.ok().flatten().ok_or(unanswered)
     }
 
-    /// Brings errands back to those who wait for them, for as long as it is polled.
+    /// Brings errands back to those who wait for them, and hands what cores ask, with the number of the core, to `asked`, which
+    /// must not wait; for as long as it is polled.
     ///
     /// # Errors
     /// Where the bell can't be waited for.
-    pub async fn deliver(self) -> io::Result<()> {
+    pub async fn deliver(self, mut asked: impl FnMut(usize, Question)) -> io::Result<()> {
         let bell = self.0.lines().switchboard.bell()?.awaited()?;
         loop {
-            if self.0.lines().bring_back() {
+            let mut found = self.0.lines().bring_back();
+            for core in 0..self.count() {
+                // A few at a time: errands and other tasks come in between.
+                for _ in 0..QUESTIONS_AT_ONCE {
+                    let Some(question) = self.0.lines().switchboard.question(core) else { break };
+                    asked(core, question);
+                    found = true;
+                }
+            }
+            if found {
+                yield_now().await;
                 continue;
             }
             if self.0.lines().switchboard.may_sleep() {
@@ -154,7 +169,7 @@ mod tests {
     use super::*;
     use crate::mesh::{End, mesh};
     use tokio::runtime::Builder;
-    use tokio::task::{JoinSet, yield_now};
+    use tokio::task::JoinSet;
 
     const ERRANDS: usize = 2;
 
@@ -186,7 +201,7 @@ mod tests {
         let threads: Vec<_> =
             ends.into_iter().zip([1000, 2000]).map(|(end, number)| work(end, number)).collect();
         runtime.block_on(async {
-            tokio::spawn(cores.clone().deliver());
+            tokio::spawn(cores.clone().deliver(|_, _| {}));
             let mut asking = JoinSet::new();
             for errand in 1..=200 {
                 let cores = cores.clone();
@@ -219,7 +234,7 @@ mod tests {
                 assert_eq!(cores.ask(0, Box::new(errand)).await, Err(Unanswered { core: 0 }));
             }
             while ends[0].inbox.line().serve(|errand| *errand += 100) {}
-            tokio::spawn(cores.clone().deliver());
+            tokio::spawn(cores.clone().deliver(|_, _| {}));
             let last = tokio::spawn({
                 let cores = cores.clone();
                 async move { cores.ask(0, Box::new(6)).await }

@@ -1,7 +1,8 @@
 //! The lines between the control side and the cores: an errand goes to a core, which fills in what was asked and hands the
-//! same box back. The core's end never waits, never allocates and never frees.
+//! same box back; and a core asks for the addresses of names, which come back by an errand. The core's end never waits, never
+//! allocates and never frees.
 //!
-//! Each line is two rings of one writer and one reader, in which a core finds its next errand in a bounded number of steps
+//! For errands a line is two rings of one writer and one reader, in which a core finds its next errand in a bounded number of steps
 //! whatever the other side does. A queue for several writers would save the control side a lock of its own and cost the
 //! cores that: its reader waits for a writer that was interrupted half-way.
 
@@ -22,6 +23,7 @@ pub struct Switchboard<E> {
 struct Caller<E> {
     errands: Producer<Box<E>>,
     done: Consumer<Box<E>>,
+    questions: Consumer<Question>,
     /// Errands sent and not yet taken back; never more than either ring holds, so a core always has room to hand one back.
     out: usize,
     callee: Wake,
@@ -35,23 +37,72 @@ pub struct Line<E> {
     caller: Wake,
 }
 
+/// A core's end for asking.
+#[derive(Debug)]
+pub(super) struct Asking {
+    questions: Producer<Question>,
+    caller: Wake,
+    /// Something was asked since the control side was last woken.
+    has_asked: bool,
+}
+
+/// A name whose addresses a core wants.
+#[derive(Clone, Copy, Debug)]
+pub struct Question {
+    /// What the answer has to carry.
+    pub ticket: u64,
+    name: [u8; Self::NAME_BYTES_MAX],
+    length: u8,
+}
+
+impl Question {
+    /// RFC 1035 2.3.4.
+    pub const NAME_BYTES_MAX: usize = 255;
+
+    /// A question; `None` where the name is longer than any.
+    #[must_use]
+    pub fn new(ticket: u64, name: &[u8]) -> Option<Question> {
+        let length = u8::try_from(name.len()).ok()?;
+        let mut place = [0; Self::NAME_BYTES_MAX];
+        place[..name.len()].copy_from_slice(name);
+        Some(Question { ticket, name: place, length })
+    }
+
+    /// The name, as the core has it.
+    #[must_use]
+    pub fn name(&self) -> &[u8] {
+        &self.name[..usize::from(self.length)]
+    }
+}
+
+/// Questions of a core that wait to be taken by the control side.
+const QUESTIONS: usize = 256;
+
+/// The control side's ends, and each core's two.
+type Ends<E> = (Switchboard<E>, Vec<(Line<E>, Asking)>);
+
 /// Makes the lines to the cores with these bells, each with room for `errands` that are not done yet.
 ///
 /// # Errors
 /// What `eventfd(2)` says: no descriptors left.
-pub(super) fn lines<E>(
-    cores: &[Wake],
-    errands: usize,
-) -> io::Result<(Switchboard<E>, Vec<Line<E>>)> {
+pub(super) fn lines<E>(cores: &[Wake], errands: usize) -> io::Result<Ends<E>> {
     let own = wake(Event::nonblocking()?);
     let (lines, ends) = cores
         .iter()
         .map(|core| {
             let (errands_in, errands_out) = RingBuffer::new(errands);
             let (done_in, done_out) = RingBuffer::new(errands);
-            let caller =
-                Caller { errands: errands_in, done: done_out, out: 0, callee: core.clone() };
-            (caller, Line { errands: errands_out, done: done_in, caller: own.clone() })
+            let (questions_in, questions_out) = RingBuffer::new(QUESTIONS);
+            let caller = Caller {
+                errands: errands_in,
+                done: done_out,
+                questions: questions_out,
+                out: 0,
+                callee: core.clone(),
+            };
+            let line = Line { errands: errands_out, done: done_in, caller: own.clone() };
+            let asking = Asking { questions: questions_in, caller: own.clone(), has_asked: false };
+            (caller, (line, asking))
         })
         .unzip();
     Ok((Switchboard { lines, own }, ends))
@@ -91,12 +142,17 @@ impl<E> Switchboard<E> {
         Some(errand)
     }
 
-    /// Announces sleep and looks once more: true where no errand is done and the caller may wait for the bell, after which
+    /// Takes the next question of a core.
+    pub fn question(&mut self, core: usize) -> Option<Question> {
+        self.lines.get_mut(core)?.questions.pop().ok()
+    }
+
+    /// Announces sleep and looks once more: true where no errand is done, no question waits and the caller may wait for the bell, after which
     /// [`awake`](Self::awake) has to be called.
     #[must_use]
     pub fn may_sleep(&self) -> bool {
         self.own.sleep.announce();
-        if self.lines.iter().all(|line| line.done.is_empty()) {
+        if self.lines.iter().all(|line| line.done.is_empty() && line.questions.is_empty()) {
             return true;
         }
         self.own.sleep.withdraw();
@@ -132,6 +188,23 @@ impl<E> Line<E> {
         debug_assert!(handed_back.is_ok(), "the caller sends no more than can be handed back");
         self.caller.wake();
         true
+    }
+}
+
+impl Asking {
+    /// Asks for the addresses of a name; false where too many wait already. [`wake`](Self::wake) has to follow.
+    pub(super) fn ask(&mut self, ticket: u64, name: &[u8]) -> bool {
+        let question = Question::new(ticket, name);
+        let is_asked = question.is_some_and(|question| self.questions.push(question).is_ok());
+        self.has_asked |= is_asked;
+        is_asked
+    }
+
+    /// Wakes the control side if there is something new and it sleeps.
+    pub(super) fn wake(&mut self) {
+        if std::mem::take(&mut self.has_asked) {
+            self.caller.wake();
+        }
     }
 }
 
@@ -171,6 +244,30 @@ mod tests {
         while ends[0].inbox.line().serve(|_| {}) {}
         assert_eq!(switchboard.take(0).as_deref(), Some(&2));
         assert_eq!(switchboard.take(0).as_deref(), Some(&3));
+    }
+
+    #[test]
+    fn questions_arrive_in_order_until_too_many_wait_and_wake_who_answers_them() {
+        let (mut ends, mut switchboard) = ends();
+        assert!(switchboard.may_sleep());
+        let bell = switchboard.bell().unwrap();
+        let post = &mut ends[1].post;
+        assert!(post.ask(7, b"sip.example.com"));
+        assert!(post.ask(8, &[b'x'; Question::NAME_BYTES_MAX]));
+        assert!(!post.ask(9, &[b'x'; Question::NAME_BYTES_MAX + 1]), "no name is longer");
+        assert!(!bell.silence_if_rung(), "once a batch");
+        assert_eq!(post.wake_others(), 0, "no core was written to");
+        assert!(bell.silence_if_rung());
+        assert!(!switchboard.may_sleep(), "a question waits");
+        assert!(switchboard.question(0).is_none());
+        let first = switchboard.question(1).unwrap();
+        assert_eq!((first.ticket, first.name()), (7, &b"sip.example.com"[..]));
+        assert_eq!(switchboard.question(1).unwrap().name().len(), Question::NAME_BYTES_MAX);
+        assert!(switchboard.question(1).is_none());
+        for ticket in 0..QUESTIONS as u64 {
+            assert!(post.ask(ticket, b"a"));
+        }
+        assert!(!post.ask(0, b"a"));
     }
 
     #[test]

@@ -12,10 +12,11 @@ mod atomic {
     pub(super) use std::sync::atomic::{AtomicBool, Ordering, fence};
 }
 
-pub use line::{Line, Switchboard};
+pub use line::{Line, Question, Switchboard};
 pub use ring::{Hop, Incoming, Outgoing, Record};
 
 use crate::sys::event::Event;
+use line::Asking;
 use sleep::Sleep;
 use std::io;
 use std::sync::Arc;
@@ -45,7 +46,7 @@ pub struct End<E> {
     pub inbox: Inbox<E>,
 }
 
-/// The rings towards the other cores, and their bells.
+/// The rings towards the other cores and the control side, and their bells.
 #[derive(Debug)]
 pub struct Post {
     /// By the number of the core; none towards itself.
@@ -54,6 +55,7 @@ pub struct Post {
     wakes: Vec<Wake>,
     /// Which cores were given something since they were last woken.
     pushed: Vec<bool>,
+    asking: Asking,
 }
 
 /// The rings from the other cores, the line to the control side, and this core's bell.
@@ -94,11 +96,12 @@ pub fn mesh<E>(
     let mut ends: Vec<End<E>> = wakes
         .iter()
         .zip(lines)
-        .map(|(own, line)| End {
+        .map(|(own, (line, asking))| End {
             post: Post {
                 towards: (0..cores).map(|_| None).collect(),
                 wakes: wakes.clone(),
                 pushed: vec![false; cores],
+                asking,
             },
             inbox: Inbox { from: Vec::with_capacity(cores), line, own: own.clone() },
         })
@@ -131,8 +134,15 @@ impl Post {
         Pushed::Queued
     }
 
-    /// Wakes the cores that were given something and sleep; returns how many bells that took.
+    /// Asks the control side for the addresses of a name; false where too many questions wait, or there is no such name. As
+    /// with [`push`](Self::push), a wake has to follow.
+    pub fn ask(&mut self, ticket: u64, name: &[u8]) -> bool {
+        self.asking.ask(ticket, name)
+    }
+
+    /// Wakes the cores that were given something and sleep, and the control side; returns how many cores that were.
     pub fn wake_others(&mut self) -> u64 {
+        self.asking.wake();
         let mut rung = 0;
         for (pushed, wake) in self.pushed.iter_mut().zip(&self.wakes) {
             if std::mem::take(pushed) && wake.sleep.must_be_woken() {

@@ -1,5 +1,5 @@
-//! The desk of a core: inputs go to the handler, what it wants sent, moved or written to other cores goes on its way, and all
-//! of it is timed and counted. It reads no socket.
+//! The desk of a core: inputs go to the handler, what it wants sent, moved, asked or written to other cores goes on its
+//! way, and all of it is timed and counted. It reads no socket.
 
 use super::clock::{Clock, Wall};
 use super::egress::Egress;
@@ -140,6 +140,11 @@ impl<H: Handler> Desk<H> {
                     self.metrics.letters_dropped += 1;
                 }
             }
+        }
+        for question in self.outbox.questions() {
+            let is_asked = self.post.ask(question.ticket, self.outbox.text(&question.range));
+            self.metrics.questions_asked += u64::from(is_asked);
+            self.metrics.questions_dropped += u64::from(!is_asked);
         }
         self.egress.flush(&mut self.outbox, ports, &mut self.metrics);
     }

@@ -39,6 +39,10 @@ pub struct Metrics {
     pub letters_received: u64,
     /// Letters lost because the ring towards their core was full.
     pub letters_dropped: u64,
+    /// Names whose addresses were asked for.
+    pub questions_asked: u64,
+    /// Names that were not asked for because too many waited already; whoever wanted them waits in vain.
+    pub questions_dropped: u64,
     /// Bells rung to wake another core.
     pub wakes_sent: u64,
     /// Errands run for the control side.

@@ -59,6 +59,18 @@ impl Listing {
         }
     }
 
+    /// A listing without memory, for what lists nothing.
+    #[must_use]
+    pub fn none() -> Self {
+        Listing {
+            at: Instant::START,
+            most: 0,
+            strings: Vec::new(),
+            aors: Vec::new(),
+            bindings: Vec::new(),
+        }
+    }
+
     /// When the bindings were as they are listed; what remains of each counts from here.
     #[must_use]
     pub fn at(&self) -> Instant {

@@ -138,17 +138,16 @@ impl Errand {
     #[must_use]
     pub fn new(command: Command) -> Self {
         let memory = [("", Memory::default()); Shard::TABLES];
-        let report = match &command {
-            Command::Route { .. } => Report::new(),
-            Command::Page { .. }
-            | Command::LookUp(_)
-            | Command::Remove { .. }
+        let (listing, report) = match &command {
+            Command::Page { .. } | Command::LookUp(_) => (Listing::new(), Report::none()),
+            Command::Route { .. } => (Listing::none(), Report::new()),
+            Command::Remove { .. }
             | Command::Add { .. }
             | Command::Memory
             | Command::Subscribers(_)
-            | Command::Resolved(_) => Report::none(),
+            | Command::Resolved(_) => (Listing::none(), Report::none()),
         };
-        Errand { command, listing: Listing::new(), memory, report, result: Ok(Done::Nothing) }
+        Errand { command, listing, memory, report, result: Ok(Done::Nothing) }
     }
 }
 

@@ -37,6 +37,14 @@ impl Families<'_, '_> {
         Ok(())
     }
 
+    /// One sample for the whole node.
+    pub(super) fn total(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
+        let name = format!("seawall_{name}");
+        let mut family = self.encoder.encode_descriptor(&name, help, None, MetricType::Counter)?;
+        let labels = Labels(Vec::new());
+        family.encode_family(&labels)?.encode_counter::<NoLabelSet, u64, f64>(&value, None)
+    }
+
     pub(super) fn gauge(
         &mut self,
         name: &str,

@@ -4,6 +4,7 @@ mod families;
 #[cfg(test)]
 mod tests;
 
+use super::names::NameCounts;
 use super::snapshot::CoreSnapshot;
 use crate::worker::Received;
 use families::{Families, Labels, seconds};
@@ -36,6 +37,8 @@ pub(in crate::control) struct NodeSnapshot {
     pub(in crate::control) cores: Vec<CoreSnapshot>,
     /// Seconds since each core's loop last turned.
     pub(in crate::control) heartbeat_ages: Vec<f64>,
+    /// What became of the names that cores asked for.
+    pub(in crate::control) names: NameCounts,
 }
 
 /// A metric with one value a core: name, help, and where the value is.
@@ -54,6 +57,15 @@ const COUNTERS: &[PerCore] = &[
     ("hops_dropped", "Datagrams dropped because a ring was full", |core| core.worker.hops_dropped),
     ("hops_refused", "Datagrams that were to move where they can't", |core| {
         core.worker.hops_refused
+    }),
+    ("letters_sent", "Letters written to another core", |core| core.worker.letters_sent),
+    ("letters_received", "Letters from another core", |core| core.worker.letters_received),
+    ("letters_dropped", "Letters lost because a ring was full", |core| core.worker.letters_dropped),
+    ("questions_asked", "Names that the core wanted the addresses of", |core| {
+        core.worker.questions_asked
+    }),
+    ("questions_dropped", "Names not asked for because too many waited", |core| {
+        core.worker.questions_dropped
     }),
     ("wakes_sent", "Bells rung to wake another core", |core| core.worker.wakes_sent),
     ("errands", "Errands run for the control side", |core| core.worker.errands),
@@ -82,6 +94,16 @@ const COUNTERS: &[PerCore] = &[
         "Completed transactions forgotten before Timer J to make room",
         |core| core.gauges.completed_evicted,
     ),
+];
+
+/// A metric with one value a node.
+type PerNode = (&'static str, &'static str, fn(&NameCounts) -> u64);
+
+const NAMES: &[PerNode] = &[
+    ("names_asked", "Names whose addresses cores asked for", |names| names.asked),
+    ("names_answered", "Names answered with addresses", |names| names.answered),
+    ("names_failed", "Names without addresses, or without an answer in time", |names| names.failed),
+    ("names_refused", "Names refused because too many were asked for", |names| names.refused),
 ];
 
 const GAUGES: &[PerCore] = &[
@@ -115,6 +137,9 @@ impl Collector for NodeSnapshot {
         families.seconds("uptime_seconds", "Time since the node started", &uptime)?;
         for (name, help, value) in COUNTERS {
             families.counter(name, help, |core, add| add(&[], value(core)))?;
+        }
+        for (name, help, value) in NAMES {
+            families.total(name, help, value(&self.names))?;
         }
         for (name, help, value) in GAUGES {
             families.gauge(name, help, |core, add| add(&[], value(core)))?;

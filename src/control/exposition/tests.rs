@@ -19,6 +19,7 @@ fn node() -> NodeSnapshot {
         uptime_seconds: 1.5,
         cores: vec![core, CoreSnapshot::default()],
         heartbeat_ages: vec![0.001, 9.0],
+        names: NameCounts { asked: 6, answered: 3, failed: 2, refused: 1 },
     }
 }
 
@@ -35,6 +36,7 @@ fn the_text_obeys_the_format() {
         7.0
     );
     assert_eq!(samples.value("seawall_heartbeat_age_seconds", &[("core", "1")]), 9.0);
+    assert_eq!(samples.value("seawall_names_refused_total", &[]), 1.0);
     let class = |le| [("class", "reg-200-new"), ("core", "0"), ("le", le)];
     assert_eq!(samples.value("seawall_service_seconds_bucket", &class("0.000002048")), 0.0);
     assert_eq!(samples.value("seawall_service_seconds_bucket", &class("0.000004096")), 1.0);

@@ -52,7 +52,9 @@ const STATISTICS: &[Statistic] = &[
     ("seawall", "kernel_overflow", |core| {
         core.worker.register.overflowed + core.worker.rest.overflowed
     }),
+    ("seawall", "letters_dropped", |core| core.worker.letters_dropped),
     ("seawall", "location_full", |core| core.shard.location_full),
+    ("seawall", "questions_dropped", |core| core.worker.questions_dropped),
     ("seawall", "string_bytes_used", |core| core.gauges.arena_used_bytes as u64),
     ("seawall", "transactions_evicted", |core| core.gauges.completed_evicted),
 ];

@@ -49,7 +49,7 @@ impl World {
         let (ends, switchboard) = mesh(2, 1, 0, 2).unwrap();
         let cores = Cores::new(switchboard, 2);
         let _context = runtime.enter();
-        runtime.spawn(cores.clone().deliver());
+        runtime.spawn(cores.clone().deliver(|_, _| {}));
         let directory = Directory::new(&settings[0]);
         let node = Node::new("sw1".to_owned(), Arc::new(Published), cores, directory);
         let (is_over, errands) = <(Arc<AtomicBool>, Arc<AtomicU64>)>::default();
