@@ -41,6 +41,12 @@ impl Domains {
         self.any
     }
 
+    /// One of the domains, where they are named.
+    #[must_use]
+    pub fn first(&self) -> Option<&[u8]> {
+        self.names.values().next().map(|name| &**name)
+    }
+
     /// The name under which the users of `host`, in lower case, are kept; `None` where it is not named.
     #[must_use]
     pub fn canonical(&self, host: &[u8]) -> Option<&[u8]> {

@@ -30,13 +30,14 @@ pub use decide::Trace;
 pub use metrics::{Gauges, Metrics};
 pub use policy::{ListenerPolicy, Neighbour, Network, NextHop, Policy};
 pub use request::Request;
+pub use test::Asked;
 
 use crate::auth::{Authenticator, Subscribers};
 use crate::io::{CoreId, Homes, Instant, LocalAddr, Outbox};
 use crate::location::{Aor, Domains, Here, Location};
 use crate::store::Memory;
 use crate::transaction::Completed;
-use crate::wire::{self, Edits, Index, Message};
+use crate::wire::{self, Edits, Index, Malformed, Message};
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::sync::Arc;
@@ -164,12 +165,23 @@ impl Reader {
 
     /// Reads a kept message. It was read before, so it can be read.
     fn read(&mut self, kept: &[u8]) -> Option<Message<'_>> {
-        self.bytes.clear();
-        self.bytes.extend_from_slice(kept);
-        wire::peek(&self.bytes, &mut self.index);
-        let message = Message::parse(&self.bytes, &mut self.index).ok();
+        self.write(&[&[kept]]);
+        let message = self.reread().ok();
         debug_assert!(message.is_some(), "what was kept can be read");
         message
+    }
+
+    /// Puts another text in the place of the one before.
+    fn write(&mut self, parts: &[&[&[u8]]]) {
+        self.bytes.clear();
+        for part in parts.iter().copied().flatten() {
+            self.bytes.extend_from_slice(part);
+        }
+    }
+
+    fn reread(&mut self) -> Result<Message<'_>, Malformed> {
+        wire::peek(&self.bytes, &mut self.index);
+        Message::parse(&self.bytes, &mut self.index)
     }
 }
 

@@ -9,7 +9,7 @@ use super::route::{Names, Plan, SIP_PORT, plan};
 use super::targets::{self, Letter};
 use super::{Around, Proxy};
 use crate::auth::{self, Denied};
-use crate::io::{Class, Datagram, Instant, Outbox, Outcome, Reason, UnixTime, Verdict};
+use crate::io::{Class, Datagram, Instant, LocalAddr, Outbox, Outcome, Reason, UnixTime, Verdict};
 use crate::location::HomeHash;
 use crate::store::Full;
 use crate::transaction::{Fingerprint, Identity, server};
@@ -162,7 +162,7 @@ impl Proxy {
         &self,
         message: &Message<'_>,
         loop_hash: u64,
-        to: crate::io::LocalAddr,
+        to: LocalAddr,
     ) -> Result<u16, Refusal> {
         if message.max_forwards() == Some(0) {
             return Err(Refusal::TooManyHops);
@@ -194,8 +194,7 @@ impl Proxy {
         around: &mut Around<'_>,
     ) -> Result<Origin, Denied<Verdict>> {
         let Request { message, datagram, uri, caller, .. } = *request;
-        let listener = self.setup.policy.listeners.get(usize::from(datagram.to.listener.0));
-        let asks = self.authenticator.is_some() && listener.is_none_or(|one| one.challenges);
+        let asks = self.asks(datagram.to);
         let names = self.setup.names(datagram.to);
         let from = &mut self.tools.from;
         let key = &self.setup.keys.home;
@@ -223,6 +222,12 @@ impl Proxy {
                 Err(Denied::Challenged(authenticator.challenge(caller, &challenge, around.out)))
             }
         }
+    }
+
+    /// Whether users of ours have to show who they are where a request has arrived.
+    pub(super) fn asks(&self, to: LocalAddr) -> bool {
+        let listener = self.setup.policy.listeners.get(usize::from(to.listener.0));
+        self.authenticator.is_some() && listener.is_none_or(|one| one.challenges)
     }
 
     /// Finds out where a request goes, takes it on and sends it there.

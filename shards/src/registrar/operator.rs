@@ -41,8 +41,6 @@ pub enum Unmet {
     TooManyContacts,
     /// The location table has no room.
     LocationFull,
-    /// Nothing is routed here, so there is nothing to tell about it.
-    NoRoutes,
 }
 
 impl Registrar {

@@ -5,8 +5,9 @@
 use super::Shard;
 use super::report::Report;
 use crate::auth::Subscribers;
-use crate::io::{Input, Instant, ListenerId, LocalAddr, Outbox, UnixTime};
+use crate::io::{Input, Instant, ListenerId, LocalAddr, Outbox, Peer, UnixTime};
 use crate::location::{Aor, Listing};
+use crate::proxy::{Asked, Proxy, Trace};
 use crate::registrar::{Added, Registrar, Unmet};
 use crate::store::Memory;
 use alloc::boxed::Box;
@@ -153,12 +154,12 @@ impl Errand {
 
 impl Shard {
     /// How many tables [`Errand::memory`] tells of.
-    pub const TABLES: usize = 6;
+    pub const TABLES: usize = 6 + Proxy::TABLES;
 
     /// Runs an errand. Its work is bounded by what an address-of-record may have, by a page, or by what an input may take. What
     /// has to be sent is added to `out`, which must have room.
     pub fn run(&mut self, now: Instant, wall: UnixTime, errand: &mut Errand, out: &mut Outbox) {
-        let Errand { command, listing, memory, report: _, result } = errand;
+        let Errand { command, listing, memory, report, result } = errand;
         let most = if let Command::Page { aors, .. } = command { *aors } else { 1 };
         listing.begin(now, most);
         *result = match command {
@@ -198,7 +199,14 @@ impl Shard {
                 self.handle(now, wall, input, out);
                 Ok(Done::Told)
             }
-            Command::Route { .. } => Err(Unmet::NoRoutes),
+            Command::Route { method, uri, source, listener } => {
+                let bound = self.settings.listeners.get(usize::from(listener.0));
+                let ip = bound.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), SocketAddr::ip);
+                let local = LocalAddr { listener: *listener, ip };
+                let asked = Asked { method, uri, source: Peer::udp(*source), local };
+                self.proxy.route_test(now, &asked, &self.location, &mut Steps(report));
+                Ok(Done::Routed)
+            }
         };
     }
 
@@ -215,6 +223,7 @@ impl Shard {
 
     fn memory(&self) -> [(&'static str, Memory); Self::TABLES] {
         let [aors, bindings, index, timers, strings] = self.location.memory();
+        let [calls, branches, messages] = self.proxy.memory();
         [
             ("aors", aors),
             ("bindings", bindings),
@@ -222,7 +231,23 @@ impl Shard {
             ("timers", timers),
             ("strings", strings),
             ("transactions", self.completed.memory()),
+            calls,
+            branches,
+            messages,
         ]
+    }
+}
+
+/// What `route.test` finds, in lines.
+struct Steps<'r>(&'r mut Report);
+
+impl Trace for Steps<'_> {
+    fn step(&mut self, what: &'static str, found: &[u8]) {
+        self.0.line(what, format_args!("{}", found.escape_ascii()));
+    }
+
+    fn address(&mut self, what: &'static str, addr: SocketAddr) {
+        self.0.line(what, format_args!("{addr}"));
     }
 }
 

@@ -100,7 +100,6 @@ fn unmet(reason: Unmet) -> Fault {
             Fault::new(403, "the address-of-record has all the contacts it may have")
         }
         Unmet::LocationFull => Fault::new(500, "the location table is full"),
-        Unmet::NoRoutes => Fault::new(501, "this node routes nothing"),
     }
 }
 
