@@ -15,10 +15,10 @@
 use super::digits::{base64url, base64url_length, read_base64url};
 use crate::io::{ListenerId, LocalAddr, Peer, Transport};
 use crate::wire::Uri;
+use core::fmt;
 use core::hash::Hasher;
 use core::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use siphasher::sip::{SipHasher13, SipHasher24};
-use siphasher::sip128::SipHasher24 as SipHasher24Wide;
 use subtle::ConstantTimeEq;
 
 /// The way to a UA that can't be reached at the address it names.
@@ -38,7 +38,8 @@ pub(super) struct Cookie {
     /// The flow to the other UA, where it needs one.
     pub(super) callee: Option<Flow>,
     from_tag: u32,
-    key: KeyMark,
+    /// With what the tag was hashed, and the rest is sealed.
+    key: Key,
 }
 
 /// A cookie as it is written into a URI.
@@ -92,24 +93,26 @@ impl Cookie {
         callee: Option<Flow>,
         keys: &[[u8; 16]],
     ) -> Self {
-        let key = keys.first().map(KeyMark::of).unwrap_or_default();
+        let key = Key(keys.first().copied().unwrap_or_default());
         Cookie { caller, callee, from_tag: key.tag_hash(from_tag), key }
     }
 
     /// Writes it for a Call-ID with the key it was made with; nothing where that is not among `keys`.
     pub(super) fn write(&self, keys: &[[u8; 16]], call_id: &[u8], out: &mut CookieText) {
         out.used = 0;
-        let Some(key) = keys.iter().find(|key| KeyMark::of(key) == self.key) else { return };
+        if !keys.contains(&self.key.0) {
+            return;
+        }
         let mut bytes = [0; BYTES_MAX];
         let mut writer = Writer { bytes: &mut bytes, used: 0 };
         let flags = flags(self.caller.as_ref()) | flags(self.callee.as_ref()) << CALLEE_SHIFT;
-        writer.put([self.key.id, flags]);
+        writer.put([self.key.id(), flags]);
         writer.put(self.from_tag.to_le_bytes());
         for flow in [&self.caller, &self.callee].into_iter().flatten() {
             writer.flow(flow);
         }
         let sealed = writer.used;
-        let mac = seal(key, bytes.get(..sealed).unwrap_or_default(), call_id);
+        let mac = seal(&self.key, bytes.get(..sealed).unwrap_or_default(), call_id);
         let mut writer = Writer { bytes: &mut bytes, used: sealed };
         writer.put(mac.to_le_bytes());
         let used = writer.used;
@@ -128,12 +131,9 @@ impl Cookie {
         let mac = u64::from_le_bytes(*mac);
         let (head, rest) = sealed.split_first_chunk::<HEAD_BYTES>()?;
         let [id, flags, a, b, c, d] = *head;
-        let sealed_by = |key: &[u8; 16]| {
-            let mark = KeyMark::of(key);
-            let is_good = mark.id == id && bool::from(seal(key, sealed, call_id).ct_eq(&mac));
-            is_good.then_some(mark)
-        };
-        let key = keys.iter().find_map(sealed_by)?;
+        let is_sealed_by =
+            |key: &Key| key.id() == id && bool::from(seal(key, sealed, call_id).ct_eq(&mac));
+        let key = keys.iter().copied().map(Key).find(is_sealed_by)?;
         if flags & !FLAGS != 0 {
             return None;
         }
@@ -151,29 +151,41 @@ impl Cookie {
     }
 }
 
-/// What is derived from a key: the number that it is known by, and what tags are hashed with.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct KeyMark {
-    id: u8,
-    tag_key: u64,
+/// A key that is not shown.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Key([u8; 16]);
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Key")
+    }
 }
 
-impl KeyMark {
-    #[allow(clippy::cast_possible_truncation, reason = "eight bits tell keys apart")]
-    fn of(key: &[u8; 16]) -> Self {
-        let hash = SipHasher24Wide::new_with_key(key).hash(b"cookie");
-        KeyMark { id: hash.h1 as u8, tag_key: hash.h2 }
+impl Key {
+    /// The number that it is known by. It gives away eight bits of 128.
+    #[inline]
+    fn id(&self) -> u8 {
+        let [low, high] = [0, 8].map(|half| {
+            self.0
+                .get(half..)
+                .and_then(<[u8]>::first_chunk)
+                .map_or(0, |half| u64::from_le_bytes(*half))
+        });
+        let [.., id] =
+            (low ^ high.rotate_left(29)).wrapping_mul(0x9E37_79B9_7F4A_7C15).to_le_bytes();
+        id
     }
 
+    #[inline]
     #[allow(clippy::cast_possible_truncation, reason = "32 bits tell two tags apart")]
-    fn tag_hash(self, tag: &[u8]) -> u32 {
-        SipHasher13::new_with_keys(self.tag_key, 0).hash(tag) as u32
+    fn tag_hash(&self, tag: &[u8]) -> u32 {
+        SipHasher13::new_with_key(&self.0).hash(tag) as u32
     }
 }
 
 /// The MAC. The length of `sealed` is told by its flags, so that no byte of it can pass for one of the Call-ID.
-fn seal(key: &[u8; 16], sealed: &[u8], call_id: &[u8]) -> u64 {
-    let mut hasher = SipHasher24::new_with_key(key);
+fn seal(key: &Key, sealed: &[u8], call_id: &[u8]) -> u64 {
+    let mut hasher = SipHasher24::new_with_key(&key.0);
     hasher.write(sealed);
     hasher.write(call_id);
     hasher.finish()
@@ -347,10 +359,10 @@ mod tests {
         for flags in 0..=u8::MAX {
             for length in 0..=SEALED_BYTES_MAX - HEAD_BYTES {
                 let mut bytes = [7; BYTES_MAX];
-                bytes[0] = KeyMark::of(&KEY).id;
+                bytes[0] = Key(KEY).id();
                 bytes[1] = flags;
                 let sealed = HEAD_BYTES + length;
-                let mac = seal(&KEY, &bytes[..sealed], CALL_ID);
+                let mac = seal(&Key(KEY), &bytes[..sealed], CALL_ID);
                 bytes[sealed..sealed + MAC_BYTES].copy_from_slice(&mac.to_le_bytes());
                 let mut digits = [0; TEXT_BYTES_MAX];
                 let used = base64url(&bytes[..sealed + MAC_BYTES], &mut digits).unwrap();

@@ -68,39 +68,57 @@ pub(super) const fn base64url_length(bytes: usize) -> usize {
 /// Writes bytes in base64url to the front of `text`, and tells how many digits they are; `None` where they do not fit.
 pub(super) fn base64url(bytes: &[u8], text: &mut [u8]) -> Option<usize> {
     let length = base64url_length(bytes.len());
-    let text = text.get_mut(..length)?;
-    for (from, to) in bytes.chunks(3).zip(text.chunks_mut(4)) {
-        let byte = |at: usize| from.get(at).copied().unwrap_or_default();
-        let bits = u32::from_be_bytes([0, byte(0), byte(1), byte(2)]);
-        for (shift, digit) in [18, 12, 6, 0].into_iter().zip(to) {
-            *digit = BASE64URL[(bits >> shift & 63) as usize];
-        }
+    let (to, to_last) = text.get_mut(..length)?.as_chunks_mut::<4>();
+    let (from, from_last) = bytes.as_chunks::<3>();
+    for (from, to) in from.iter().zip(to) {
+        *to = digits(*from);
+    }
+    if let [a, rest @ ..] = from_last {
+        let last = digits([*a, rest.first().copied().unwrap_or(0), 0]);
+        to_last.copy_from_slice(last.get(..to_last.len())?);
     }
     Some(length)
+}
+
+#[inline]
+fn digits(bytes: [u8; 3]) -> [u8; 4] {
+    let [a, b, c] = bytes;
+    let bits = u32::from_be_bytes([0, a, b, c]);
+    [18, 12, 6, 0].map(|shift| BASE64URL[(bits >> shift & 63) as usize])
 }
 
 /// Reads base64url to the front of `bytes`, and tells how many they are; `None` where it is none, or too much.
 pub(super) fn read_base64url(text: &[u8], bytes: &mut [u8]) -> Option<usize> {
     let length = text.len() * 3 / 4;
-    let bytes = bytes.get_mut(..length)?;
     if base64url_length(length) != text.len() {
         return None;
     }
+    let (to, to_last) = bytes.get_mut(..length)?.as_chunks_mut::<3>();
+    let (from, from_last) = text.as_chunks::<4>();
     let mut wrong = 0;
-    for (from, to) in text.chunks(4).zip(bytes.chunks_mut(3)) {
-        let mut bits = 0;
-        for place in 0..4 {
-            let value = from.get(place).map_or(0, |digit| VALUES[usize::from(*digit)]);
-            wrong |= value & 0xC0;
-            bits = bits << 6 | u32::from(value & 63);
-        }
-        let [_, decoded @ ..] = bits.to_be_bytes();
-        let (used, unused) = decoded.split_at(to.len());
-        to.copy_from_slice(used);
+    for (from, to) in from.iter().zip(to) {
+        *to = values_of(*from, &mut wrong);
+    }
+    if !from_last.is_empty() {
+        let mut last = *b"AAAA";
+        last.get_mut(..from_last.len())?.copy_from_slice(from_last);
+        let last = values_of(last, &mut wrong);
+        let (used, unused) = last.split_at_checked(to_last.len())?;
+        to_last.copy_from_slice(used);
         // The bits behind the last byte are zero, or another text would mean the same.
         wrong |= unused.iter().fold(0, |all, byte| all | byte);
     }
     (wrong == 0).then_some(length)
+}
+
+/// Three bytes; `wrong` gets a bit where something is no digit.
+#[inline]
+fn values_of(digits: [u8; 4], wrong: &mut u8) -> [u8; 3] {
+    let values = digits.map(|digit| VALUES[usize::from(digit)]);
+    *wrong |= (values[0] | values[1] | values[2] | values[3]) & 0xC0;
+    let bits = values.into_iter().fold(0, |bits, value| bits << 6 | u32::from(value & 63));
+    let [_, a, b, c] = bits.to_be_bytes();
+    [a, b, c]
 }
 
 #[cfg(test)]
