@@ -168,6 +168,13 @@ impl<'a> Reply<'a> {
         }
     }
 
+    /// Takes back all that was put.
+    #[inline]
+    pub fn clear(&mut self) {
+        self.end = self.outbox.used;
+        self.overflowed = false;
+    }
+
     /// Whether all that was put is there and may be sent.
     #[must_use]
     #[inline]
@@ -260,6 +267,10 @@ mod tests {
         reply.put(&vec![b'a'; Outbox::MESSAGE_BYTES_MAX - 4]);
         reply.put_front(b"bcdefghi", 4);
         assert!(reply.written().ends_with(b"aabcde"));
+        reply.put(&[b'a'; Outbox::INPUT_BYTES_MAX]);
+        reply.clear();
+        assert!(reply.fits() && reply.written().is_empty());
+        reply.put(&vec![b'a'; Outbox::MESSAGE_BYTES_MAX]);
         reply.put_front(b"fghi", 1);
         assert!(!reply.send(to, from));
 

@@ -5,7 +5,7 @@
 
 use super::branch::BranchText;
 use crate::io::Reply;
-use crate::wire::{Decimal, Edits, Header, HeaderId, Message, StartLine};
+use crate::wire::{Decimal, Editor, Edits, Header, HeaderId, Message, StartLine, Straight};
 use core::net::SocketAddr;
 use core::ops::Range;
 
@@ -45,34 +45,17 @@ pub(super) fn request(
     edits: &mut Edits,
     reply: &mut Reply<'_>,
 ) -> bool {
-    let StartLine::Request { uri, .. } = message.start_line() else { return false };
-    let Some(top) = message.first_line(HeaderId::Via) else { return false };
-    edits.begin();
-    if let Some(other) = passing.uri {
-        edits.replace(message.range_of(uri.raw), &[other]);
-    }
-    let branch = passing.branch.as_bytes();
-    let via = [b"Via: SIP/2.0/UDP ", passing.sent_by, b";branch=", branch, b"\r\n"];
-    edits.insert(top.range().start, &via);
-    message.complete_via(passing.source, edits);
-    let behind_vias =
-        message.last_line(HeaderId::Via).map_or(top.range().end, |line| line.range().end);
-    record_routes(message, passing, behind_vias, edits);
-    if !routes(message, passing, behind_vias, edits) {
+    let mut straight = Straight::new(message.bytes(), reply);
+    if !edit(message, passing, &mut straight) {
         return false;
     }
-    let hops = Decimal::new(u32::from(passing.max_forwards));
-    match message.first_line(HeaderId::MaxForwards) {
-        Some(line) => edits.replace(line.value_range(), &[hops.as_bytes()]),
-        None => edits.insert(behind_vias, &[b"Max-Forwards: ", hops.as_bytes(), b"\r\n"]),
+    if straight.finish(message.end()) {
+        return reply.fits();
     }
-    if let Some(breadth) = passing.max_breadth {
-        max_breadth(message, breadth, behind_vias, edits);
-    }
-    if message.end() < message.bytes().len() {
-        edits.remove(message.end()..message.bytes().len());
-    }
-    edits.write(message.bytes(), reply)
+    reply.clear();
+    edits.begin();
+    let is_whole = edit(message, passing, edits);
+    is_whole && edits.write(message.bytes().get(..message.end()).unwrap_or_default(), reply)
 }
 
 /// A response as it is passed on: without its topmost Via value, RFC 3261 16.7 step 3.
@@ -138,46 +121,96 @@ pub(super) fn skeleton(sent: &Message<'_>, reply: &mut Reply<'_>) -> bool {
     is_whole && reply.fits()
 }
 
-fn record_routes(
-    message: &Message<'_>,
-    passing: &Passing<'_>,
-    behind_vias: usize,
-    edits: &mut Edits,
-) {
-    let at =
-        message.first_line(HeaderId::RecordRoute).map_or(behind_vias, |first| first.range().start);
-    for value in passing.record_routes {
-        if !value.is_empty() {
-            edits.insert(at, &[b"Record-Route: ", value, b"\r\n"]);
+/// What is changed in a request, from top to bottom where headers stand as they do in nearly every one.
+#[inline]
+#[must_use]
+fn edit(message: &Message<'_>, passing: &Passing<'_>, editor: &mut impl Editor) -> bool {
+    let StartLine::Request { uri, .. } = message.start_line() else { return false };
+    let (Some(via), Some(behind_vias)) =
+        (message.first_line_start(HeaderId::Via), message.last_line_end(HeaderId::Via))
+    else {
+        return false;
+    };
+    if let Some(other) = passing.uri {
+        editor.replace(message.range_of(uri.raw), &[other]);
+    }
+    let start_of = |id| message.first_line_start(id).unwrap_or(behind_vias);
+    let mut steps = [
+        (via, HeaderId::Via),
+        (start_of(HeaderId::RecordRoute), HeaderId::RecordRoute),
+        (start_of(HeaderId::Route), HeaderId::Route),
+        (start_of(HeaderId::MaxForwards), HeaderId::MaxForwards),
+    ];
+    for place in 1..steps.len() {
+        let mut place = place;
+        while place > 0 && steps[place - 1].0 > steps[place].0 {
+            steps.swap(place - 1, place);
+            place -= 1;
         }
     }
+    for (at, id) in steps {
+        if id == HeaderId::Via {
+            let branch = passing.branch.as_bytes();
+            let via = [b"Via: SIP/2.0/UDP ", passing.sent_by, b";branch=", branch, b"\r\n"];
+            editor.insert(at, &via);
+            message.complete_via(passing.source, editor);
+        } else if id == HeaderId::RecordRoute {
+            for value in passing.record_routes {
+                if !value.is_empty() {
+                    editor.insert(at, &[b"Record-Route: ", value, b"\r\n"]);
+                }
+            }
+        } else if id == HeaderId::Route {
+            if !routes(message, passing, at, editor) {
+                return false;
+            }
+        } else {
+            max_forwards(message, passing.max_forwards, at, editor);
+        }
+    }
+    if let Some(breadth) = passing.max_breadth {
+        max_breadth(message, breadth, behind_vias, editor);
+    }
+    true
 }
 
 #[must_use]
+#[inline]
 fn routes(
     message: &Message<'_>,
     passing: &Passing<'_>,
-    behind_vias: usize,
-    edits: &mut Edits,
+    at: usize,
+    editor: &mut impl Editor,
 ) -> bool {
     const ROUTE: &[u8] = b"Route: ";
     if !passing.routes_before.is_empty() {
-        let first = message.first_line(HeaderId::Route);
-        let at = first.map_or(behind_vias, |line| line.range().start);
-        edits.insert(at, &[ROUTE, passing.routes_before, b"\r\n"]);
+        editor.insert(at, &[ROUTE, passing.routes_before, b"\r\n"]);
+    }
+    if passing.routes_removed > 0 && !remove_first_routes(message, passing.routes_removed, editor) {
+        return false;
+    }
+    if passing.route_removed_last && !remove_last_route(message, passing, editor) {
+        return false;
     }
     if !passing.route_after.is_empty() {
-        let last = message.last_line(HeaderId::Route);
-        let at = last.map_or(behind_vias, |line| line.range().end);
-        edits.insert(at, &[ROUTE, passing.route_after, b"\r\n"]);
+        let behind = message.last_line_end(HeaderId::Route).unwrap_or(at);
+        editor.insert(behind, &[ROUTE, passing.route_after, b"\r\n"]);
     }
-    (passing.routes_removed == 0 || remove_first_routes(message, passing.routes_removed, edits))
-        && (!passing.route_removed_last || remove_last_route(message, passing, edits))
+    true
+}
+
+#[inline]
+fn max_forwards(message: &Message<'_>, hops: u8, at: usize, editor: &mut impl Editor) {
+    let hops = Decimal::new(u32::from(hops));
+    match message.first_line(HeaderId::MaxForwards) {
+        Some(line) => editor.replace(line.value_range(), &[hops.as_bytes()]),
+        None => editor.insert(at, &[b"Max-Forwards: ", hops.as_bytes(), b"\r\n"]),
+    }
 }
 
 /// Takes values of Route out from the top, and lines that none is left in; false where there are not as many.
 #[must_use]
-fn remove_first_routes(message: &Message<'_>, count: usize, edits: &mut Edits) -> bool {
+fn remove_first_routes(message: &Message<'_>, count: usize, editor: &mut impl Editor) -> bool {
     let mut values = message.addresses(HeaderId::Route);
     let mut left = count;
     for line in message.lines(HeaderId::Route) {
@@ -189,10 +222,10 @@ fn remove_first_routes(message: &Message<'_>, count: usize, edits: &mut Edits) -
             left -= 1;
             match value_behind(message, value.raw, &line) {
                 None => {
-                    edits.remove(line.range());
+                    editor.remove(line.range());
                     break;
                 }
-                Some(next) if left == 0 => edits.remove(line.value_range().start..next),
+                Some(next) if left == 0 => editor.remove(line.value_range().start..next),
                 Some(_) => {}
             }
         }
@@ -202,7 +235,11 @@ fn remove_first_routes(message: &Message<'_>, count: usize, edits: &mut Edits) -
 
 /// Takes the last value of Route out, and its line where none is left in it; false where there is none.
 #[must_use]
-fn remove_last_route(message: &Message<'_>, passing: &Passing<'_>, edits: &mut Edits) -> bool {
+fn remove_last_route(
+    message: &Message<'_>,
+    passing: &Passing<'_>,
+    editor: &mut impl Editor,
+) -> bool {
     let mut values = message.addresses(HeaderId::Route);
     let mut seen = 0;
     let mut last = None;
@@ -223,21 +260,21 @@ fn remove_last_route(message: &Message<'_>, passing: &Passing<'_>, edits: &mut E
         }
     }
     let Some(last) = last else { return false };
-    edits.remove(last);
+    editor.remove(last);
     true
 }
 
-fn max_breadth(message: &Message<'_>, breadth: u32, behind_vias: usize, edits: &mut Edits) {
+fn max_breadth(message: &Message<'_>, breadth: u32, behind_vias: usize, editor: &mut impl Editor) {
     const NAME: &[u8] = b"Max-Breadth";
     let digits = Decimal::new(breadth);
     let mut lines = message.named(NAME);
     match lines.next() {
-        Some(line) => edits.replace(line.value_range(), &[digits.as_bytes()]),
-        None => edits.insert(behind_vias, &[NAME, b": ", digits.as_bytes(), b"\r\n"]),
+        Some(line) => editor.replace(line.value_range(), &[digits.as_bytes()]),
+        None => editor.insert(behind_vias, &[NAME, b": ", digits.as_bytes(), b"\r\n"]),
     }
     // A second one may say more than we allow.
     for line in lines {
-        edits.remove(line.range());
+        editor.remove(line.range());
     }
 }
 

@@ -25,6 +25,79 @@ pub struct Edits {
     overflowed: bool,
 }
 
+/// Takes edits of one message.
+pub trait Editor {
+    /// Takes a range out and puts `parts`, one behind the other, where it began.
+    fn replace(&mut self, range: Range<usize>, parts: &[&[u8]]);
+
+    /// Takes a range out.
+    #[inline]
+    fn remove(&mut self, range: Range<usize>) {
+        self.replace(range, &[]);
+    }
+
+    /// Puts `parts` before the byte at `at`.
+    #[inline]
+    fn insert(&mut self, at: usize, parts: &[&[u8]]) {
+        self.replace(at..at, parts);
+    }
+}
+
+impl Editor for Edits {
+    #[inline]
+    fn replace(&mut self, range: Range<usize>, parts: &[&[u8]]) {
+        Edits::replace(self, range, parts);
+    }
+}
+
+/// Edits that are written as they are given, without scratch, as long as each begins where the one before has ended or behind.
+#[derive(Debug)]
+pub struct Straight<'b, 'r, 'o> {
+    bytes: &'b [u8],
+    reply: &'r mut Reply<'o>,
+    /// Where copying goes on.
+    at: usize,
+    is_in_order: bool,
+}
+
+impl Editor for Straight<'_, '_, '_> {
+    #[inline]
+    fn replace(&mut self, range: Range<usize>, parts: &[&[u8]]) {
+        self.copy_to(range.start);
+        for part in parts {
+            self.reply.put(part);
+        }
+        self.at = self.at.max(range.end);
+    }
+}
+
+impl<'b, 'r, 'o> Straight<'b, 'r, 'o> {
+    /// Begins to write `bytes` with edits behind what is in `reply`.
+    #[must_use]
+    #[inline]
+    pub fn new(bytes: &'b [u8], reply: &'r mut Reply<'o>) -> Self {
+        Straight { bytes, reply, at: 0, is_in_order: true }
+    }
+
+    /// Writes on to `end` of the message and ends; false where an edit was not in order, and what was written is worth nothing.
+    #[must_use]
+    #[inline]
+    pub fn finish(mut self, end: usize) -> bool {
+        self.copy_to(end);
+        self.is_in_order
+    }
+
+    #[inline]
+    fn copy_to(&mut self, end: usize) {
+        match self.bytes.get(self.at..end) {
+            Some([]) => {}
+            Some(copied) => self.reply.put(copied),
+            None => self.is_in_order = false,
+        }
+        self.at = end;
+    }
+}
+
 /// A range of the message that goes, and a range of the text that comes in its place.
 #[derive(Clone, Copy, Debug, Default)]
 struct Edit {
@@ -185,23 +258,49 @@ impl<'m> Message<'m> {
         self.index.first_line(id).map(|line| Header::new(self.bytes, line))
     }
 
-    /// The last line of a known header.
+    /// Where the first line of a known header begins.
     #[must_use]
     #[inline]
-    pub fn last_line(&self, id: HeaderId) -> Option<Header<'m>> {
-        if self.index.is_repeated(id) { self.lines(id).last() } else { self.first_line(id) }
+    pub fn first_line_start(&self, id: HeaderId) -> Option<usize> {
+        self.index.first_line(id).map(|line| usize::from(line.start))
     }
 
-    /// Completes the topmost Via with what the packet's source tells, as in a response: RFC 3261 18.2.1, RFC 3581 4.
+    /// Where the last line of a known header ends, behind its CRLF.
+    #[must_use]
     #[inline]
-    pub fn complete_via(&self, source: SocketAddr, edits: &mut Edits) {
+    pub fn last_line_end(&self, id: HeaderId) -> Option<usize> {
+        let line = if self.index.is_repeated(id) {
+            self.index.lines_of(id).last()
+        } else {
+            self.index.first_line(id)
+        };
+        line.map(|line| usize::from(line.end))
+    }
+
+    /// Completes the topmost Via with what the packet's source tells, as in a response: RFC 3261 18.2.1, RFC 3581 4. The edits
+    /// are in order.
+    #[inline]
+    pub fn complete_via(&self, source: SocketAddr, editor: &mut impl Editor) {
         let via = &self.index.essentials.via;
-        for claimed in [via.received_param, via.rport_param].into_iter().flatten() {
-            edits.remove(usize::from(claimed.start)..usize::from(claimed.end));
-        }
         let end = usize::from(via.raw.end);
         let (text, length) = response::seen_from(via, self.bytes, &source);
-        edits.insert(end, &[text.get(..length).unwrap_or_default()]);
+        let text = text.get(..length).unwrap_or_default();
+        let (first, second) = match (via.received_param, via.rport_param) {
+            (Some(received), Some(rport)) if rport.start < received.start => {
+                (Some(rport), Some(received))
+            }
+            (None, rport) => (None, rport),
+            both => both,
+        };
+        for claimed in [first, second].into_iter().flatten() {
+            let claimed = usize::from(claimed.start)..usize::from(claimed.end);
+            if claimed.end == end {
+                // Nothing stands behind it: what is right comes in its place.
+                return editor.replace(claimed, &[text]);
+            }
+            editor.remove(claimed);
+        }
+        editor.insert(end, &[text]);
     }
 }
 
@@ -292,13 +391,19 @@ mod tests {
         assert_eq!(written(&mut edits, &[b'x'; Outbox::MESSAGE_BYTES_MAX - 7]), None);
     }
 
+    /// Where each starts, how much it takes out, what it puts in.
+    fn some_edits(count: Range<usize>) -> impl Strategy<Value = Vec<(usize, usize, Vec<u8>)>> {
+        let text = proptest::collection::vec(any::<u8>(), 0..9);
+        proptest::collection::vec((0..70usize, 0..20usize, text), count)
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
         fn edits_are_as_if_made_byte_by_byte(
             bytes in proptest::collection::vec(any::<u8>(), 0..60),
-            edits in proptest::collection::vec((0..70usize, 0..20usize, proptest::collection::vec(any::<u8>(), 0..9)), 0..EDITS_MAX),
+            edits in prop_oneof![some_edits(0..5), some_edits(0..EDITS_MAX)],
         ) {
             let edits: Vec<_> = edits.into_iter().map(|(start, length, text)| (start..start + length, text)).collect();
             let mut scratch = Edits::new();
@@ -313,6 +418,25 @@ mod tests {
                     }
                 }
                 prop_assert_eq!(written(&mut scratch, &bytes).unwrap(), oracle(&bytes, &edits), "round {}", round);
+            }
+            let mut in_order = edits.clone();
+            in_order.sort_by_key(|(range, _)| range.start);
+            for edits in [&edits, &in_order] {
+                let mut outbox = Outbox::new(1, 0);
+                let mut reply = outbox.reply();
+                let mut straight = Straight::new(&bytes, &mut reply);
+                let mut at = 0;
+                let mut is_in_order = true;
+                for (range, text) in edits {
+                    straight.replace(range.clone(), &[text]);
+                    is_in_order &= at <= range.start;
+                    at = range.end;
+                }
+                is_in_order &= at <= bytes.len();
+                prop_assert_eq!(straight.finish(bytes.len()), is_in_order);
+                if is_in_order {
+                    prop_assert_eq!(reply.written(), oracle(&bytes, edits));
+                }
             }
         }
     }

@@ -36,7 +36,7 @@ pub use address::Address;
 pub use contact::{Contact, ContactAddress, Contacts};
 pub use credentials::{Credentials, unescape};
 pub use date::sip_date;
-pub use edit::Edits;
+pub use edit::{Editor, Edits, Straight};
 pub use header::HeaderId;
 pub use index::Index;
 pub use list::{Addresses, OptionTags, Vias};

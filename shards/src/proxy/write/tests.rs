@@ -282,15 +282,18 @@ fn what_is_not_there_cannot_go() {
     lacks(&["Route: <sip:1>", "Route: "], 2, false);
     // The grammar is kept by what stays as little as before.
     assert!(passed(&bare(&["Route: <sip:1>, x"]), |_| {}).is_some());
-    let long = "x".repeat(9000);
-    let before = format!("<sip:{long}>");
+    // Out of order, so that scratch is needed, and more of it than there is.
+    let long = format!("<sip:{}>", "x".repeat(9000));
     let branch = branch();
-    let text = bare(&[]).join("\r\n");
+    let text = bare(&["Max-Breadth: 9", "Max-Forwards: 7"]).join("\r\n");
     with(text.as_bytes(), |message| {
-        let passing = Passing { routes_before: before.as_bytes(), ..plain(&branch) };
+        let mut passing = Passing { routes_before: long.as_bytes(), ..plain(&branch) };
         let mut edits = Edits::new();
+        assert!(put(|reply| request(message, &passing, &mut edits, reply)).is_some());
+        passing.max_breadth = Some(1);
         assert_eq!(put(|reply| request(message, &passing, &mut edits, reply)), None);
-        assert!(put(|reply| request(message, &plain(&branch), &mut edits, reply)).is_some());
+        passing.routes_before = b"<sip:p>";
+        assert!(put(|reply| request(message, &passing, &mut edits, reply)).is_some());
     });
 }
 
@@ -431,17 +434,21 @@ fn chosen<'a>(message: &Message<'_>, branch: &'a BranchText, dice: [u8; 6]) -> P
     let routes = message.addresses(HeaderId::Route).map_while(Result::ok).count();
     let is_sound = message.addresses(HeaderId::Route).all(|value| value.is_ok());
     Passing {
-        uri: (dice[0] % 2 == 0).then_some(b"sip:target@192.0.2.3;x=y"),
+        uri: dice[0].is_multiple_of(2).then_some(b"sip:target@192.0.2.3;x=y"),
         record_routes: [
-            if dice[1] % 3 > 0 { b"<sip:up;lr;c=x>" } else { b"" },
-            if dice[1] % 3 > 1 { b"<sip:low;lr;c=x>" } else { b"" },
+            if dice[1] % 3 >= 1 { b"<sip:up;lr;c=x>" } else { b"" },
+            if dice[1] % 3 == 2 { b"<sip:low;lr;c=x>" } else { b"" },
         ],
         routes_removed: if routes > 0 { usize::from(dice[2]) % (routes + 1) } else { 0 },
-        route_removed_last: is_sound && routes > 0 && dice[3] % 2 == 0,
-        routes_before: if dice[3] % 3 == 0 { b"<sip:before1;lr>,<sip:before2;lr>" } else { b"" },
-        route_after: if dice[4] % 2 == 0 { b"<sip:after>" } else { b"" },
+        route_removed_last: is_sound && routes > 0 && dice[3].is_multiple_of(2),
+        routes_before: if dice[3].is_multiple_of(3) {
+            b"<sip:before1;lr>,<sip:before2;lr>"
+        } else {
+            b""
+        },
+        route_after: if dice[4].is_multiple_of(2) { b"<sip:after>" } else { b"" },
         max_forwards: dice[5],
-        max_breadth: (dice[4] % 3 == 0).then_some(77),
+        max_breadth: (dice[4].is_multiple_of(3)).then_some(77),
         ..plain(branch)
     }
 }
@@ -456,6 +463,11 @@ fn check_request(text: &[u8], dice: [u8; 6]) {
         let passing = chosen(before, &branch, dice);
         let mut edits = Edits::new();
         let written = put(|reply| request(before, &passing, &mut edits, reply)).unwrap();
+        // With scratch it is always possible, and the same.
+        edits.begin();
+        assert!(edit(before, &passing, &mut edits));
+        let all = &before.bytes()[..before.end()];
+        assert_eq!(put(|reply| edits.write(all, reply)).as_ref(), Some(&written));
         with(&written, |after| {
             assert_eq!(after.max_forwards(), Some(passing.max_forwards));
             assert_eq!(after.via().raw, our_via().as_bytes());
@@ -616,7 +628,7 @@ fn received(meaning: &Meaning, choices: &[u8], dice: [u8; 6], breadths: &str) ->
     let (range, start) = with(&text, |message| {
         (message.first_line(HeaderId::MaxForwards).unwrap().range(), message.start_line_end())
     });
-    if dice[5] % 2 == 0 {
+    if dice[5].is_multiple_of(2) {
         text.drain(range);
     }
     text.splice(start..start, breadths.bytes());
