@@ -75,7 +75,7 @@ pub(super) fn read(branch: &[u8], key: &[u8; 16]) -> Option<(Token, u64)> {
     Some((Token { core: CoreId(parts.core), handle }, parts.loop_hash))
 }
 
-/// The core that a branch names, for moving a response there. It is believed only once that core has [`read`] it; `None` where it
+/// The core that a branch names, for moving a response there. It is believed only once that core has read it; `None` where it
 /// has not the form of a transaction's branch.
 #[must_use]
 #[inline]
@@ -283,7 +283,7 @@ mod tests {
         assert_eq!(read(&other, &KEY), None);
     }
 
-    /// A request with these lines between Via and CSeq.
+    /// A request with these lines between its Via and its `CSeq`.
     fn request(method: &str, uri: &str, vias: &str, lines: &str) -> String {
         format!(
             "{method} {uri} SIP/2.0\r\n{vias}{lines}CSeq: 7 {method}\r\nMax-Forwards: 9\r\n\r\n"
