@@ -2,7 +2,7 @@
 //! ACK is answered by nobody.
 
 use super::branch::BranchText;
-use super::contexts::{Best, Branch, Cancel, Client, NONE, Timers, Waits};
+use super::contexts::{Best, Branch, Cancel, Client, NONE, Server, Timers, Waits};
 use super::decide::{Destination, Origin};
 use super::forward::{self, Aim, Onward};
 use super::request::{self, Request};
@@ -27,7 +27,8 @@ impl Proxy {
     pub(super) fn cancel(&mut self, request: &Request<'_>, around: &mut Around<'_>) -> Outcome {
         let fingerprint = request.fingerprint(&self.setup.keys.transaction, b"INVITE");
         let Request { caller, message, .. } = request;
-        let Some(id) = self.contexts.find(fingerprint) else {
+        let found = self.contexts.find(fingerprint).or_else(|| self.cancelled_in_vain(request));
+        let Some(id) = found else {
             // RFC 3261 16.10: without its INVITE it could only be sent somewhere on suspicion.
             let verdict = uas::refuse(caller, Some(message), Refusal::NoTransaction, around.out);
             return Outcome { class: Class::Refusal, verdict };
@@ -39,7 +40,10 @@ impl Proxy {
         };
         let outcome = Outcome { class: Class::Cancel, verdict };
         let Some(context) = self.contexts.context_mut(id) else { return outcome };
-        if !context.server.is_open() || core::mem::replace(&mut context.is_cancelled, true) {
+        if matches!(context.server, Server::Other(_))
+            || !context.server.is_open()
+            || core::mem::replace(&mut context.is_cancelled, true)
+        {
             return outcome;
         }
         context.waits = Waits::Nothing;
@@ -54,6 +58,24 @@ impl Proxy {
             self.answer(id, best.unwrap_or(nobody), around);
         }
         outcome
+    }
+
+    /// What is pending with the branch of a CANCEL and is no INVITE: RFC 3261 9.1 and 9.2, it is answered and has no effect.
+    fn cancelled_in_vain(&self, request: &Request<'_>) -> Option<u32> {
+        const METHODS: [&[u8]; 10] = [
+            b"OPTIONS",
+            b"BYE",
+            b"MESSAGE",
+            b"SUBSCRIBE",
+            b"NOTIFY",
+            b"PUBLISH",
+            b"INFO",
+            b"REFER",
+            b"UPDATE",
+            b"PRACK",
+        ];
+        let key = &self.setup.keys.transaction;
+        METHODS.iter().find_map(|method| self.contexts.find(request.fingerprint(key, method)))
     }
 
     /// Takes an ACK.
@@ -213,6 +235,7 @@ impl Proxy {
             context: NONE,
             next: NONE,
             client: Client::Resolving,
+            method: 0,
             to: Peer::udp(SocketAddr::new(IpAddr::from([0, 0, 0, 0]), port)),
             from: onward.local,
             request: Some(kept),

@@ -78,6 +78,8 @@ pub(super) struct Branch {
     /// The branch of the same context that was made before.
     pub(super) next: u32,
     pub(super) client: Client,
+    /// Stands for the method.
+    pub(super) method: u32,
     /// Where it is sent to, and from.
     pub(super) to: Peer,
     pub(super) from: LocalAddr,

@@ -5,10 +5,11 @@ use super::branch::{BranchText, Token, loop_hash};
 use super::contexts::{Branch, Cancel, Client, NONE, Timers};
 use super::cookie::{Cookie, CookieText, Flow};
 use super::decide::Destination;
+use super::response::method_hash;
 use super::route::{Hop, Names, Plan, is_forbidden};
 use super::targets::{self, Target};
 use super::{Proxy, Setup, Tools, write};
-use crate::io::{Instant, ListenerId, LocalAddr, Outbox, Peer, Transport};
+use crate::io::{Instant, ListenerId, LocalAddr, Outbox, Peer, Transport, Verdict};
 use crate::location::Record;
 use crate::store::{Full, Handle};
 use crate::transaction::{LIFETIME, T1, client};
@@ -34,6 +35,7 @@ pub(super) struct Texts {
     sent_by: [Vec<u8>; 2],
     record_routes: [Vec<u8>; 2],
     route_after: Vec<u8>,
+    uri: Vec<u8>,
     cookie: CookieText,
     /// A target that waits for the address of its next hop.
     target: Vec<u8>,
@@ -46,6 +48,7 @@ impl Texts {
             sent_by: [text(), text()],
             record_routes: [text(), text()],
             route_after: Vec::with_capacity(usize::from(u16::MAX)),
+            uri: Vec::with_capacity(usize::from(u16::MAX)),
             cookie: CookieText::new(),
             target: Vec::with_capacity(2 * usize::from(u16::MAX)),
         }
@@ -79,6 +82,19 @@ pub(super) enum Unsent {
     Full,
     /// There is no way to its next hop.
     NoWay,
+    /// With what has to be added it does not fit into a datagram.
+    TooLarge,
+}
+
+impl Unsent {
+    /// What a request gets that could not be sent to anybody.
+    pub(super) fn status(self) -> u16 {
+        match self {
+            Unsent::Full => 503,
+            Unsent::NoWay => 500,
+            Unsent::TooLarge => 513,
+        }
+    }
 }
 
 impl From<Full> for Unsent {
@@ -179,6 +195,39 @@ fn first_value(values: &[u8]) -> &[u8] {
     rest.get(..end).unwrap_or_default()
 }
 
+/// What stands behind the first of some values in brackets and its comma.
+fn behind_first(values: &[u8]) -> &[u8] {
+    let end = values.iter().position(|&byte| byte == b'>').unwrap_or(values.len());
+    let rest = values.get(end..).unwrap_or_default();
+    let comma = rest.iter().position(|&byte| byte == b',').map_or(rest.len(), |at| at + 1);
+    rest.get(comma..).unwrap_or_default()
+}
+
+/// A contact as a Request-URI, RFC 3261 16.6 step 2 and 19.1.1: without a method parameter and headers.
+fn request_uri<'t>(contact: &'t [u8], text: &'t mut Vec<u8>) -> Option<&'t [u8]> {
+    let uri = Uri::parse(contact).ok()?;
+    if !uri.is_sip() || uri.headers.is_empty() && uri.param(b"method").is_none() {
+        return Some(contact);
+    }
+    let behind = uri.headers.len() + usize::from(!uri.headers.is_empty());
+    let end = contact.len() - behind;
+    let start = end - uri.params.len();
+    text.clear();
+    // With the semicolon before the parameters only where one is left.
+    text.extend_from_slice(contact.get(..start)?);
+    if !uri.params.is_empty() {
+        text.pop();
+    }
+    for param in uri.params.split(|&byte| byte == b';') {
+        let name = param.split(|&byte| byte == b'=').next().unwrap_or_default();
+        if !param.is_empty() && !name.eq_ignore_ascii_case(b"method") {
+            text.push(b';');
+            text.extend_from_slice(param);
+        }
+    }
+    Some(text)
+}
+
 impl Onward<'_> {
     /// Where a caller is seen who is not where its contact says. What came over another proxy is that proxy's business.
     fn caller_flow(&self) -> Option<Flow> {
@@ -227,25 +276,30 @@ pub(super) fn max_breadth(message: &Message<'_>) -> Option<u16> {
 }
 
 impl Proxy {
-    /// Sends the next targets of a context that is not kept waiting: those of equal preference, in parallel. False where none was
-    /// left, or none could be sent.
+    /// Sends the next targets of a context: those of equal preference, in parallel. Where none of a group can be sent, the next
+    /// group is tried.
+    ///
+    /// # Errors
+    /// Why the last one was not sent, where none was; [`Unsent::NoWay`] where none was left.
     pub(super) fn next_targets(
         &mut self,
         now: Instant,
         id: u32,
         onward: &Onward<'_>,
         out: &mut Outbox,
-    ) -> bool {
+    ) -> Result<Verdict, Unsent> {
         let is_limited = onward.max_breadth().is_some();
+        let mut last = Err(Unsent::NoWay);
         while let Some(count) = self.group(id) {
             let breadth = self.contexts.context(id).map_or(1, |context| context.breadth);
             // RFC 5393 5.3.3.1: what all branches may do together is what this request may do.
             let each = (is_limited || count > 1).then_some((breadth / count).max(1));
-            if self.send_group(now, id, count, each, onward, out) > 0 {
-                return true;
+            last = self.send_group(now, id, count, each, onward, out);
+            if last.is_ok() {
+                break;
             }
         }
-        false
+        last
     }
 
     /// How many of the targets come next together; `None` where there are none.
@@ -273,8 +327,8 @@ impl Proxy {
         breadth: Option<u16>,
         onward: &Onward<'_>,
         out: &mut Outbox,
-    ) -> u16 {
-        let mut sent = 0;
+    ) -> Result<Verdict, Unsent> {
+        let mut sent = Err(Unsent::NoWay);
         for _ in 0..count {
             let Some(context) = self.contexts.context_mut(id) else { break };
             let Some(targets) = context.targets else { break };
@@ -292,8 +346,11 @@ impl Proxy {
             }
             let set = core::mem::take(&mut self.tools.set);
             let aim = Aim::Binding(Record::decode(&set));
-            sent += u16::from(self.branch(now, id, onward, aim, breadth, out).is_ok());
+            let one = self.branch(now, id, onward, aim, breadth, out);
             self.tools.set = set;
+            if sent != Ok(Verdict::Forwarded) && (one.is_ok() || sent.is_err()) {
+                sent = one;
+            }
         }
         sent
     }
@@ -307,13 +364,14 @@ impl Proxy {
         aim: Aim<'_>,
         breadth: Option<u16>,
         out: &mut Outbox,
-    ) -> Result<(), Unsent> {
+    ) -> Result<Verdict, Unsent> {
         let names = self.setup.names(onward.local);
         let (hop, from) = aim.hop(onward.plan, &names).ok_or(Unsent::NoWay)?;
         let addr = match hop {
             Hop::Address(addr) => addr,
             Hop::Name(name, port) => {
-                return self.ask(now, id, onward, aim, name, port, out);
+                self.ask(now, id, onward, aim, name, port, out)?;
+                return Ok(Verdict::Held);
             }
         };
         let from = match from {
@@ -327,7 +385,7 @@ impl Proxy {
         if launched.is_err() {
             self.contexts.end_branch(handle.index);
         }
-        launched
+        launched.map(|()| Verdict::Forwarded)
     }
 
     /// Writes the request of a branch, keeps it and sends it.
@@ -361,7 +419,10 @@ impl Proxy {
             breadth,
             &mut reply,
         );
-        if !is_written || !reply.fits() {
+        if !reply.fits() {
+            return Err(Unsent::TooLarge);
+        }
+        if !is_written {
             return Err(Unsent::NoWay);
         }
         let kept = self.contexts.keep(reply.written())?;
@@ -446,6 +507,7 @@ fn new_branch(context: u32, onward: &Onward<'_>, to: Peer, from: LocalAddr) -> B
         context,
         next: NONE,
         client: Client::Resolving,
+        method: method_hash(onward.message.cseq().method),
         to,
         from,
         request: None,
@@ -473,7 +535,7 @@ pub(super) fn put_request(
 ) -> bool {
     let Onward { message, plan, source, local, .. } = *onward;
     let Tools { edits, texts, .. } = tools;
-    let Texts { sent_by, record_routes, route_after, cookie, .. } = texts;
+    let Texts { sent_by, record_routes, route_after, cookie, uri: target, .. } = texts;
     let [out_text, in_text] = sent_by;
     let Some(out_name) = setup.sent_by(from, out_text) else { return false };
     record_routes.iter_mut().for_each(Vec::clear);
@@ -503,7 +565,21 @@ pub(super) fn put_request(
         }
     }
     let (uri, routes_before) = match aim {
-        Aim::Binding(record) => (Some(record.contact), record.path),
+        Aim::Binding(record) => {
+            let Some(contact) = request_uri(record.contact, target) else { return false };
+            let first = first_value(record.path);
+            let is_strict =
+                !first.is_empty() && Uri::parse(first).is_ok_and(|uri| uri.param(b"lr").is_none());
+            if is_strict {
+                // RFC 3261 16.6 step 6: a strict router finds itself in the Request-URI, and the target behind all Routes.
+                for part in [b"<", contact, b">"] {
+                    route_after.extend_from_slice(part);
+                }
+                (Some(first), behind_first(record.path))
+            } else {
+                (Some(contact), record.path)
+            }
+        }
         Aim::Destination(_) => (plan.is_uri_changed.then_some(plan.uri.raw), &[][..]),
     };
     let passing = write::Passing {

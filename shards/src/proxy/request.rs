@@ -298,8 +298,7 @@ impl Proxy {
         let kept = kept.map_err(|Full| Denied::Refused(Refusal::TransactionsFull))?;
         let id = self.open(request, fingerprint, breadth, Some(kept))?;
         self.trying(id, request, around.now, around.out);
-        let is_sent = self.next_targets(around.now, id, onward, around.out);
-        let sent = if is_sent { Ok(()) } else { Err(Unsent::NoWay) };
+        let sent = self.next_targets(around.now, id, onward, around.out);
         Ok(Passed::On(self.passed(id, sent, around)))
     }
 
@@ -382,23 +381,29 @@ impl Proxy {
         if request.method != Method::Invite {
             return;
         }
-        let Some(response) = request.caller.respond(out, 100, "Trying") else { return };
+        let Some(mut response) = request.caller.respond(out, 100, "Trying") else { return };
+        // RFC 3261 8.2.6.1 and 16.2.
+        for timestamp in request.message.named(b"Timestamp") {
+            response.put(timestamp.raw);
+        }
         let reply = response.finish();
         self.send_up(id, server::Event::Provisional, reply, now);
     }
 
     /// What became of a request that was taken on.
-    fn passed(&mut self, id: u32, sent: Result<(), Unsent>, around: &mut Around<'_>) -> Verdict {
-        let Err(unsent) = sent else { return Verdict::Forwarded };
-        let status = match unsent {
-            Unsent::Full => 503,
-            Unsent::NoWay => {
-                self.metrics.unreachable += 1;
-                500
-            }
+    pub(super) fn passed(
+        &mut self,
+        id: u32,
+        sent: Result<Verdict, Unsent>,
+        around: &mut Around<'_>,
+    ) -> Verdict {
+        let unsent = match sent {
+            Ok(verdict) => return verdict,
+            Err(unsent) => unsent,
         };
-        let best = Best { status, response: None };
-        self.answer(id, best, around);
+        self.metrics.unreachable += u64::from(unsent == Unsent::NoWay);
+        let status = unsent.status();
+        self.answer(id, Best { status, response: None }, around);
         Verdict::Refused(status)
     }
 }

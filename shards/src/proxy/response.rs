@@ -1,7 +1,7 @@
 //! What comes back for a branch: responses, ICMP errors, the addresses of its next hop, and what another core has found. It finds the
 //! branch and tells its client transaction; what goes upstream is decided in `upstream`.
 
-use super::branch;
+use super::branch::{self, Token};
 use super::contexts::{Best, Cancel, Client, Context, NONE, Server, Waits};
 use super::decide::Destination;
 use super::forward::{self, Aim, Onward, Unsent};
@@ -51,7 +51,8 @@ impl Proxy {
             (Client::Invite(state), true) => {
                 self.invite_response(id, state, event, status, message, around)
             }
-            (Client::Other(state), false) => {
+            // RFC 3261 17.1.3: our branch, and the method of our request.
+            (Client::Other(state), false) if branch.method == method_hash(method) => {
                 self.other_response(id, state, event, status, message, around)
             }
             (Client::Invite(_) | Client::Other(_) | Client::Resolving, _) => {
@@ -152,9 +153,8 @@ impl Proxy {
         branch.client = Client::Other(state);
         let context = branch.context;
         match (action, event) {
-            (client::Action::Pass, client::Event::Provisional) => {
-                self.pass_provisional(context, status, message, around)
-            }
+            // RFC 4320 4.1: whoever asked would get nothing from it but load.
+            (client::Action::Pass, client::Event::Provisional) => absorbed(),
             (client::Action::Pass, _) => {
                 // RFC 3261 17.1.2.2: what Timer K would absorb has no transaction any more, which comes to the same.
                 self.contexts.end_branch(id);
@@ -207,9 +207,18 @@ impl Proxy {
     /// Takes an ICMP error, RFC 3261 18.4. It is believed where it quotes a branch of ours that was sent there.
     pub fn unreachable(&mut self, error: Unreachable<'_>, around: &mut Around<'_>) -> Outcome {
         let class = Class::Unreachable;
-        let Some(id) = self.quoted(error.quoted) else {
-            return Outcome { class, verdict: Verdict::Dropped(Reason::NoTransaction) };
-        };
+        let nobody = Outcome { class, verdict: Verdict::Dropped(Reason::NoTransaction) };
+        let Some(token) = self.quoted(error.quoted) else { return nobody };
+        if token.core != self.setup.core {
+            // Whichever core reads the error: the branch is where its token says.
+            let is_there = self.setup.homes.has(token.core);
+            return if is_there {
+                Outcome { class, verdict: Verdict::Hopped(token.core) }
+            } else {
+                nobody
+            };
+        }
+        let Some(id) = self.contexts.branch_id_of(token.handle) else { return nobody };
         let absorbed = Outcome { class, verdict: Verdict::Absorbed };
         let Some(branch) = self.contexts.branch_mut(id) else { return absorbed };
         if branch.to != error.to {
@@ -221,19 +230,19 @@ impl Proxy {
         if action == client::Action::Failed {
             self.metrics.unreachable += 1;
             self.contexts.end_branch(id);
-            // RFC 3261 16.9: as if it were a 503.
-            self.consider(context, 503, false, None, around);
+            // RFC 3261 16.9: as if it were a 503, which is a 500 to others.
+            self.consider(context, 500, false, None, around);
         }
         absorbed
     }
 
-    /// The branch that a datagram of ours began with.
-    fn quoted(&self, bytes: &[u8]) -> Option<u32> {
+    /// The token in the Via of a datagram that we sent.
+    fn quoted(&self, bytes: &[u8]) -> Option<Token> {
         const PARAM: &[u8] = b";branch=";
         memmem::find_iter(bytes, PARAM).find_map(|at| {
             let text = bytes.get(at + PARAM.len()..)?;
             let end = text.iter().position(|byte| b";\r,? ".contains(byte))?;
-            self.branch_of(text.get(..end)?)
+            branch::read(text.get(..end)?, &self.setup.keys.branch).map(|(token, _)| token)
         })
     }
 
@@ -259,7 +268,7 @@ impl Proxy {
             self.metrics.unreachable += 1;
             self.contexts.end_branch(handle.index);
             // RFC 3263 4.2 and RFC 3261 16.9.
-            self.consider(context, 503, false, None, around);
+            self.consider(context, 500, false, None, around);
         }
         Outcome { class, verdict: Verdict::Forwarded }
     }
@@ -387,11 +396,7 @@ impl Proxy {
                 let sent = self.with_request(id, |proxy, onward| {
                     proxy.next_targets(around.now, id, onward, around.out)
                 });
-                if sent == Some(true) {
-                    return Verdict::Forwarded;
-                }
-                self.metrics.unreachable += 1;
-                500
+                return self.passed(id, sent.unwrap_or(Err(Unsent::NoWay)), around);
             }
             Ok(None) => self.status_of_nobody(id),
             Err(Full) => 503,
@@ -439,6 +444,15 @@ impl Server {
             }
         }
     }
+}
+
+/// What stands for a method in a branch, RFC 3261 17.1.3: only what has our branch is compared at all.
+pub(super) fn method_hash(method: Method<'_>) -> u32 {
+    // FNV-1a.
+    method
+        .name()
+        .iter()
+        .fold(0x811c_9dc5, |hash: u32, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
 }
 
 pub(super) fn forwarded() -> Outcome {

@@ -130,15 +130,12 @@ pub(super) fn plan<'m>(
         None => Ok(None),
     };
     plan.route = next().map_err(Refusal::Malformed)?;
-    // What names us goes. We stand there twice where the request that began the dialog changed listeners.
-    let mut own_max = 1;
+    // What names us goes: more than one where the request that began the dialog changed listeners, or came here twice.
     while let Some(uri) = plan.route
-        && plan.routes_removed < own_max
         && names.is_own(&uri)
     {
         plan.read_cookie(&uri, message, names);
         plan.routes_removed += 1;
-        own_max = if uri.param(b"r2").is_some() { 2 } else { 1 };
         plan.route = next().map_err(Refusal::Malformed)?;
     }
     if let Some(route) = plan.route

@@ -1,7 +1,8 @@
 //! A call from its INVITE to its BYE through one shard: what each side sees, and that nothing is left.
 
 use crate::io::{
-    CoreId, Datagram, Homes, Input, Instant, ListenerId, LocalAddr, Outbox, Peer, UnixTime, Verdict,
+    CoreId, Datagram, Homes, Input, Instant, ListenerId, LocalAddr, Outbox, Peer, Reason, UnixTime,
+    Unreachable, Verdict,
 };
 use crate::location::Domains;
 use crate::shard::{Keys, Limits, Settings, Shard};
@@ -19,9 +20,13 @@ struct World {
 
 impl World {
     fn new() -> Self {
+        World::of(CoreId(0), Homes::all(1))
+    }
+
+    fn of(core: CoreId, homes: Homes) -> Self {
         let settings = Settings {
-            core: CoreId(0),
-            homes: Homes::all(1),
+            core,
+            homes,
             keys: Keys::derive(&[1; 32]),
             domains: Arc::new(Domains::new(["sip.test"])),
             listeners: Arc::new(["198.51.100.1:5060".parse().unwrap()]),
@@ -50,6 +55,16 @@ impl World {
         let from = Peer::udp(from.parse().unwrap());
         let datagram = Datagram { from, to, bytes: text.as_bytes(), age: Duration::ZERO };
         let input = Input::Datagram(datagram);
+        let outcome = self.shard.handle(self.now, UnixTime(1_800_000_000), input, &mut self.out);
+        self.shard.check();
+        (outcome.verdict, self.sent())
+    }
+
+    /// Tells of an ICMP error about what was sent to an address.
+    fn report(&mut self, to: &str, quoted: &str) -> (Verdict, Vec<(String, String)>) {
+        self.out.clear();
+        let to = Peer::udp(to.parse().unwrap());
+        let input = Input::Unreachable(Unreachable { to, quoted: quoted.as_bytes() });
         let outcome = self.shard.handle(self.now, UnixTime(1_800_000_000), input, &mut self.out);
         self.shard.check();
         (outcome.verdict, self.sent())
@@ -219,4 +234,28 @@ fn a_call_is_cancelled() {
     world.wait(Duration::from_secs(33));
     assert_eq!(world.shard.gauges().calls.transactions, 0);
     assert_eq!(world.shard.gauges().calls.branches, 0);
+}
+
+#[test]
+fn an_icmp_error_fails_the_branch_it_quotes_on_the_core_that_has_it() {
+    let mut world = World::new();
+    register(&mut world);
+    let (_, sent) = world.send(ALICE, &invite("z9hG4bK1"));
+    let request = sent[1].1.clone();
+    // As the network quotes it, with only the first of it and perhaps to another core of the same secret.
+    let quoted = &request[..200];
+    let mut other = World::of(CoreId(1), Homes::all(2));
+    assert_eq!(other.report(BOB, quoted).0, Verdict::Hopped(CoreId(0)));
+    let unknown = Verdict::Dropped(Reason::NoTransaction);
+    assert_eq!(other.report(BOB, &quoted.replace("z9hG4bKt", "z9hG4bKT")).0, unknown);
+    assert_eq!(other.report(BOB, "").0, unknown);
+
+    // Somebody else's address fails nobody.
+    assert_eq!(world.report(ALICE, quoted), (Verdict::Absorbed, Vec::new()));
+    let (verdict, sent) = world.report(BOB, quoted);
+    assert_eq!(verdict, Verdict::Absorbed);
+    assert_eq!(sent[0].0, ALICE);
+    assert!(sent[0].1.starts_with("SIP/2.0 500 "), "{sent:?}");
+    // It is over once.
+    assert_eq!(world.report(BOB, quoted).1, []);
 }

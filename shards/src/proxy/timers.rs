@@ -103,7 +103,7 @@ impl Proxy {
         self.metrics.unreachable += 1;
         self.contexts.end_branch(id);
         if context != NONE {
-            self.consider(context, 503, false, None, around);
+            self.consider(context, 500, false, None, around);
         }
     }
 

@@ -83,6 +83,9 @@ impl Proxy {
         } else {
             (status, message)
         };
+        // RFC 4320 4.2: nobody is told 408 who did not send an INVITE.
+        let message =
+            message.filter(|_| status != 408 || matches!(context.server, Server::Invite(_)));
         let ends_all = status >= 600;
         if ends_all || context.is_cancelled {
             let targets = context.targets.take();
@@ -106,7 +109,7 @@ impl Proxy {
             let sent = self.with_request(id, |proxy, onward| {
                 proxy.next_targets(around.now, id, onward, around.out)
             });
-            if sent != Some(true) {
+            if !matches!(sent, Some(Ok(_))) {
                 self.answer_best(id, around);
             }
         }
@@ -188,7 +191,7 @@ impl Proxy {
     pub(super) fn answer_best(&mut self, id: u32, around: &mut Around<'_>) {
         let best = self.contexts.context_mut(id).and_then(|context| context.best.take());
         // A target set in which nobody could be reached.
-        self.answer(id, best.unwrap_or(Best { status: 503, response: None }), around);
+        self.answer(id, best.unwrap_or(Best { status: 500, response: None }), around);
     }
 
     /// Answers a request that was taken on.
@@ -217,6 +220,8 @@ impl Proxy {
             408 => (408, "Request Timeout"),
             480 => (480, "Temporarily Unavailable"),
             487 => (487, "Request Terminated"),
+            503 => (503, "Service Unavailable"),
+            513 => (513, "Message Too Large"),
             // RFC 3261 16.7 step 6 and 16.9: what a next hop can't do is our error.
             _ => (500, SERVER_ERROR),
         };
@@ -233,7 +238,11 @@ impl Proxy {
             age: Duration::ZERO,
         };
         let caller = Caller { datagram, index: message.index(), tag: ToTag::new(context.seed) };
-        let Some(response) = caller.respond(around.out, status, reason) else { return };
+        let Some(mut response) = caller.respond(around.out, status, reason) else { return };
+        if status == 503 {
+            // As for what is refused before: what is pending now has come to its end by then.
+            response.put(b"Retry-After: 32\r\n");
+        }
         let reply = response.finish();
         self.metrics.own_responses += 1;
         self.finish(id, reply, around.now, around.completed);

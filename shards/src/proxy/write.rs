@@ -285,6 +285,8 @@ fn without_top_via(message: &Message<'_>, from: usize, reply: &mut Reply<'_>) ->
     let value = message.via().raw;
     let Range { start, end } = match value_behind(message, value, &line) {
         Some(next) => message.range_of(value).start..next,
+        // RFC 3261 16.7 step 3: with no other Via it is not meant for anybody else.
+        None if message.lines(HeaderId::Via).nth(1).is_none() => return false,
         None => line.range(),
     };
     let bytes = message.bytes();

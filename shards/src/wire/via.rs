@@ -214,13 +214,14 @@ fn params(cursor: &mut Cursor<'_>, via: &mut ViaSpans) -> Result<(), Malformed> 
                         Some(Err(_)) | None => return Err(cursor.fail()),
                     },
                 };
-                via.rport_param.replace(Span::new(param.start, cursor.at)).is_some()
+                // With the white space before it: what is left of folds around it must not be an empty line.
+                via.rport_param.replace(Span::new(start, cursor.at)).is_some()
             }
             8 if RECEIVED.begins(word) => {
                 if value.is_none() {
                     return Err(cursor.fail());
                 }
-                via.received_param = Some(Span::new(param.start, cursor.at));
+                via.received_param = Some(Span::new(start, cursor.at));
                 core::mem::replace(&mut via.received, value).is_some()
             }
             5 if MADDR.begins(word) => {
