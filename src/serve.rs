@@ -102,7 +102,7 @@ pub fn serve(config: &Config, delivery: Delivery) -> Result<(), String> {
 fn fits(reserved: usize, machine: Option<usize>) -> Result<(), String> {
     match machine {
         Some(machine) if reserved > machine => Err(format!(
-            "the configuration reserves {}, and this machine has {}: lower location.max_bindings or location.binding_bytes",
+            "the configuration reserves {}, and this machine has {}: lower location.max_bindings, location.binding_bytes or proxy.max_transactions",
             mebibytes(reserved),
             mebibytes(machine)
         )),

@@ -71,8 +71,8 @@ fn a_wrong_configuration_is_told_whole_and_starts_nothing() {
         TempFile::new("wrong", "[node]\nio = \"fast\"\n[regsitrar]\n[auth]\nmode = \"basic\"\n");
     let expected = format!(
         "{path}:2: node.io: `fast` is unknown, expected `auto`, `uring` or `epoll`\n\
-         {path}:3: regsitrar: unknown key, expected `node`, `listen`, `domains`, `registrar`, `auth`, `location`, `limits` \
-         or `admin`; did you mean `registrar`?\n\
+         {path}:3: regsitrar: unknown key, expected `node`, `listen`, `domains`, `registrar`, `auth`, `location`, `proxy`, \
+         `neighbour`, `limits` or `admin`; did you mean `registrar`?\n\
          {path}:5: auth.mode: `basic` is unknown, expected `digest` or `none`\n",
         path = file.path()
     );

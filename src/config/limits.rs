@@ -3,6 +3,7 @@
 use super::{Auth, Config};
 use shards::auth::Authenticator;
 use shards::location::Location;
+use shards::proxy::Proxy;
 use shards::shard::Shard;
 use shards::store::{Arena, Table, Wheel};
 use std::fmt;
@@ -79,6 +80,8 @@ impl Limits {
         let transactions = transactions_per_core(config);
         let transaction_bytes = transactions as usize * config.proxy.transaction_bytes as usize;
         let transaction_bytes = transaction_bytes.max(TRANSACTION_BYTES_MIN);
+        let branches = transactions.saturating_mul(BRANCHES);
+        let (request_bytes, branch_bytes) = Proxy::entry_bytes();
         let completed_bytes = usize::try_from(config.limits.completed_bytes).unwrap_or(usize::MAX);
         let others = cores - 1;
         let ring_bytes = (RINGS_BYTES / others.max(1)).clamp(RING_BYTES_MIN, RING_BYTES_MAX);
@@ -114,10 +117,17 @@ impl Limits {
                 bytes: completed_bytes,
                 sum: "limits.completed_bytes".to_owned(),
             },
-            // The entries of pending transactions and branches belong here, by the sizes that the proxy tells, beside:
+            Row {
+                what: "requests passed on",
+                bytes: transactions as usize * request_bytes + branches as usize * branch_bytes,
+                sum: format!(
+                    "{} x ({request_bytes} + {BRANCHES} branches x {branch_bytes})",
+                    thousands(transactions as usize)
+                ),
+            },
             Row {
                 what: "messages passed on",
-                bytes: transaction_bytes,
+                bytes: Arena::bytes(transaction_bytes),
                 sum: if transaction_bytes == TRANSACTION_BYTES_MIN {
                     "the least that serves messages of all lengths".to_owned()
                 } else {
@@ -175,7 +185,7 @@ impl Limits {
                 arena_bytes,
                 completed_bytes,
                 transactions,
-                branches: transactions.saturating_mul(BRANCHES),
+                branches,
                 transaction_bytes,
             },
             batch: BATCH,

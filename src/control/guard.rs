@@ -29,7 +29,7 @@ impl Token {
     /// Reads the file again; true where it has changed.
     ///
     /// # Errors
-    /// As [`crate::config::token`]; the token stays as it was.
+    /// As [`existing_secret`]; the token stays as it was.
     pub fn reload(&self) -> io::Result<bool> {
         let read = existing_secret(&self.file)?;
         let before = std::mem::replace(&mut *self.lock(), read);
