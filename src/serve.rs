@@ -14,6 +14,7 @@ use crate::sys::signal::{Signal, Signals};
 use crate::worker::{self, Board, Clock, Handler};
 use shards::auth::Subscribers;
 use shards::io::{CoreId, Datagram, Input, Instant, Outbox, Outcome, UnixTime};
+use shards::proxy;
 use shards::shard::{Errand, Gauges, Homes, Keys, Metrics, Settings, Shard};
 use shards::store::Prefetch;
 use std::io::ErrorKind;
@@ -285,6 +286,7 @@ pub fn end_on_panic() {
 #[derive(Clone, Debug, Default)]
 pub struct ShardCounts {
     metrics: Metrics,
+    proxy: proxy::Metrics,
     gauges: Gauges,
 }
 
@@ -320,6 +322,7 @@ impl Handler for Shard {
 
     fn publish(&self, into: &mut ShardCounts) {
         into.metrics.clone_from(self.metrics());
+        into.proxy = *self.proxy_metrics();
         into.gauges = self.gauges();
     }
 }
@@ -339,6 +342,7 @@ impl Observed for Watched {
             CoreSnapshot {
                 worker: shown.worker,
                 shard: shown.handler.metrics,
+                proxy: shown.handler.proxy,
                 gauges: shown.handler.gauges,
             }
         };

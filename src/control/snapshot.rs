@@ -1,6 +1,7 @@
 //! What the control plane sees of the cores: copies they published, never their memory.
 
 use crate::worker;
+use shards::proxy;
 use shards::shard::{Gauges, Metrics};
 use std::fmt::Debug;
 use std::time::Duration;
@@ -24,6 +25,8 @@ pub struct CoreSnapshot {
     pub worker: worker::Metrics,
     /// What its shard counted.
     pub shard: Metrics,
+    /// What its proxy counted.
+    pub proxy: proxy::Metrics,
     /// How full its shard is.
     pub gauges: Gauges,
 }

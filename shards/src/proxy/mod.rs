@@ -18,19 +18,19 @@ mod request;
 mod response;
 mod route;
 mod targets;
-mod test;
 #[cfg(test)]
 mod tests;
 mod timers;
+mod trace;
 mod upstream;
 mod write;
 
 pub use branch::core_of;
-pub use decide::Trace;
+
 pub use metrics::{Gauges, Metrics};
 pub use policy::{ListenerPolicy, Neighbour, Network, NextHop, Policy};
 pub use request::Request;
-pub use test::Asked;
+pub use trace::{Asked, Trace};
 
 use crate::auth::{Authenticator, Subscribers};
 use crate::io::{CoreId, Homes, Instant, LocalAddr, Outbox};

@@ -175,6 +175,12 @@ impl Shard {
         &self.metrics
     }
 
+    /// What its proxy counted.
+    #[must_use]
+    pub fn proxy_metrics(&self) -> &proxy::Metrics {
+        self.proxy.metrics()
+    }
+
     /// How full it is.
     #[must_use]
     pub fn gauges(&self) -> Gauges {

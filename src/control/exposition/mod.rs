@@ -94,6 +94,31 @@ const COUNTERS: &[PerCore] = &[
         "Completed transactions forgotten before Timer J to make room",
         |core| core.gauges.completed_evicted,
     ),
+    ("branches", "Copies of requests sent to next hops", |core| core.proxy.branches),
+    ("retransmissions", "Messages sent again because nothing came back", |core| {
+        core.proxy.retransmissions
+    }),
+    ("branch_timeouts", "Next hops that did not answer in time", |core| core.proxy.timeouts),
+    ("branch_unreachable", "Next hops that could not be reached", |core| core.proxy.unreachable),
+    ("own_responses", "Final responses of our own to requests being passed on", |core| {
+        core.proxy.own_responses
+    }),
+    ("cancels_sent", "CANCEL requests sent to next hops", |core| core.proxy.cancels),
+    ("acks_forwarded", "ACK requests passed on", |core| core.proxy.acks),
+    ("unacknowledged", "Final responses to an INVITE that nobody acknowledged", |core| {
+        core.proxy.unacknowledged
+    }),
+    ("look_ups", "Addresses-of-record looked up on another core", |core| core.proxy.look_ups),
+    ("look_ups_repeated", "Look-ups asked again because no answer came", |core| {
+        core.proxy.look_ups_repeated
+    }),
+    ("names_wanted", "Next hops that were names", |core| core.proxy.names),
+    ("bad_cookies", "Routes of ours without a cookie that is good", |core| core.proxy.bad_cookies),
+    (
+        "pending_evicted",
+        "Requests and branches forgotten before their time to make room, after their final response",
+        |core| core.gauges.calls.evicted,
+    ),
 ];
 
 /// A metric with one value a node.
@@ -114,6 +139,17 @@ const GAUGES: &[PerCore] = &[
     }),
     ("arena_bytes", "Bytes reserved for strings of bindings", |core| {
         core.gauges.arena_bytes as u64
+    }),
+    (
+        "transactions",
+        "Requests that are being passed on, those included that have settled",
+        |core| core.gauges.calls.transactions.into(),
+    ),
+    ("transactions_settled", "Requests whose final response was sent", |core| {
+        core.gauges.calls.settled.into()
+    }),
+    ("branches_held", "Copies of requests that are on their way", |core| {
+        core.gauges.calls.branches.into()
     }),
 ];
 
@@ -186,7 +222,9 @@ impl Collector for NodeSnapshot {
             "REGISTER requests that did not show whose they are, by cause",
             |core, add| {
                 for cause in Cause::ALL {
-                    add(&[("cause", cause.label())], core.shard.challenged[cause.index()])?;
+                    let both = [&core.shard.challenged, &core.proxy.challenged];
+                    let count = both.map(|causes| causes[cause.index()]).iter().sum();
+                    add(&[("cause", cause.label())], count)?;
                 }
                 Ok(())
             },

@@ -18,6 +18,7 @@ const STATISTICS: &[Statistic] = &[
     ("core", "rcv_replies", |core| input(core, Class::Response)),
     ("core", "rcv_requests", |core| REQUESTS.iter().map(|&class| input(core, class)).sum()),
     ("core", "rcv_requests_ack", |core| input(core, Class::Ack)),
+    ("core", "rcv_requests_cancel", |core| input(core, Class::Cancel)),
     ("core", "rcv_requests_options", |core| input(core, Class::Options)),
     ("core", "rcv_requests_register", |core| {
         REGISTERS.iter().map(|&class| input(core, class)).sum()
@@ -40,6 +41,10 @@ const STATISTICS: &[Statistic] = &[
     ("usrloc", "location-expires", |core| core.shard.bindings_expired),
     ("usrloc", "location-users", |core| core.gauges.aors as u64),
     ("usrloc", "registered_users", |core| core.gauges.aors as u64),
+    ("tmx", "active_transactions", |core| {
+        (core.gauges.calls.transactions - core.gauges.calls.settled).into()
+    }),
+    ("tmx", "inuse_transactions", |core| core.gauges.calls.transactions.into()),
     ("seawall", "bindings_created", |core| core.shard.bindings_created),
     ("seawall", "bindings_refreshed", |core| core.shard.bindings_refreshed),
     ("seawall", "bindings_removed", |core| core.shard.bindings_removed),
@@ -69,6 +74,11 @@ const REQUESTS: &[Class] = &[
     Class::RegisterRemove,
     Class::RegisterQuery,
     Class::Options,
+    Class::Invite,
+    Class::InDialog,
+    Class::Request,
+    Class::RequestChallenged,
+    Class::Cancel,
     Class::Refusal,
     Class::Ack,
 ];
