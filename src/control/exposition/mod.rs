@@ -219,7 +219,7 @@ impl Collector for NodeSnapshot {
         )?;
         families.counter(
             "unauthenticated",
-            "REGISTER requests that did not show whose they are, by cause",
+            "Requests that did not show whose they are, by cause",
             |core, add| {
                 for cause in Cause::ALL {
                     let both = [&core.shard.challenged, &core.proxy.challenged];
