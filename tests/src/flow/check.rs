@@ -1,81 +1,94 @@
-//! Compares a response with what a flow says of it and with the request it answers. It never sends anything.
+//! Compares a message with what a flow says of it, and a response with the request it answers. It never sends anything.
 
 use super::message::{Message, split_list};
-use super::script::{Check, Contact};
+use super::script::{Check, Contact, Wanted};
 use regex_lite::Regex;
 use std::net::SocketAddr;
 
-/// Everything that is wrong with `response` according to `status` and `checks`.
-pub(super) fn against_flow(response: &Message, status: u16, checks: &[Check]) -> Vec<String> {
+/// Everything that is wrong with `message` according to what is wanted and the checks.
+pub(super) fn against_flow(message: &Message, wanted: &Wanted, checks: &[Check]) -> Vec<String> {
     let mut wrong = Vec::new();
-    if response.status() != Some(status) {
-        wrong.push(format!("status {status} was expected"));
+    match wanted {
+        Wanted::Status(status) if message.status() != Some(*status) => {
+            wrong.push(format!("status {status} was expected"));
+        }
+        Wanted::Method(method) if message.method() != Some(method) => {
+            wrong.push(format!("{method} was expected"));
+        }
+        Wanted::Status(_) | Wanted::Method(_) => {}
     }
     let wanted: Vec<&Contact> = checks
         .iter()
         .filter_map(|check| if let Check::Contact(contact) = check { Some(contact) } else { None })
         .collect();
     if !wanted.is_empty() {
-        wrong.extend(contacts(response, &wanted));
+        wrong.extend(contacts(message, &wanted));
     }
+    let equals = |check: &Check| match check {
+        Check::Equals(name, value) => Some((name.clone(), value.clone())),
+        Check::Matches(..)
+        | Check::Has(_)
+        | Check::HasNot(_)
+        | Check::Reason(_)
+        | Check::Uri(_)
+        | Check::Contact(_)
+        | Check::NoContacts
+        | Check::Keep(..)
+        | Check::Body(_)
+        | Check::Unmirrored
+        | Check::Changed => None,
+    };
+    let rows: Vec<(String, String)> = checks.iter().filter_map(equals).collect();
     let mut compared: Vec<&str> = Vec::new();
-    for check in checks {
-        match check {
-            Check::Equals(name, _) if compared.contains(&name.as_str()) => {}
-            Check::Equals(name, _) => {
-                compared.push(name);
-                let wanted: Vec<&str> = checks
-                    .iter()
-                    .filter_map(|check| match check {
-                        Check::Equals(other, value) if other == name => Some(value.as_str()),
-                        Check::Equals(..)
-                        | Check::Matches(..)
-                        | Check::Has(_)
-                        | Check::HasNot(_)
-                        | Check::Reason(_)
-                        | Check::Contact(_)
-                        | Check::NoContacts
-                        | Check::Unmirrored => None,
-                    })
-                    .collect();
-                let found = response.rows_of(name);
-                if found != wanted {
-                    wrong.push(format!("{name} is {found:?}, not {wanted:?}"));
-                }
+    for (name, _) in &rows {
+        if !compared.contains(&name.as_str()) {
+            compared.push(name);
+            let of_name = rows.iter().filter(|(other, _)| other == name);
+            let wanted: Vec<&str> = of_name.map(|(_, value)| value.as_str()).collect();
+            let found = message.rows_of(name);
+            if found != wanted {
+                wrong.push(format!("{name} is {found:?}, not {wanted:?}"));
             }
-            Check::Matches(name, pattern) => {
-                let regex = Regex::new(pattern).unwrap();
-                let found = response.rows_of(name);
-                if !found.iter().any(|value| regex.is_match(value)) {
-                    wrong.push(format!("{name} is {found:?}, which does not match `{pattern}`"));
-                }
-            }
-            Check::Has(name) => {
-                if response.rows_of(name).is_empty() {
-                    wrong.push(format!("{name} is missing"));
-                }
-            }
-            Check::HasNot(name) => {
-                let found = response.rows_of(name);
-                if !found.is_empty() {
-                    wrong.push(format!("{name} is {found:?} and should not be there"));
-                }
-            }
-            Check::Reason(text) => {
-                if response.reason() != Some(text) {
-                    wrong.push(format!("the reason is {:?}, not {text:?}", response.reason()));
-                }
-            }
-            Check::NoContacts => {
-                let found = response.values("Contact");
-                if !found.is_empty() {
-                    wrong.push(format!("there are contacts: {found:?}"));
-                }
-            }
-            Check::Contact(_) | Check::Unmirrored => {}
         }
     }
+    wrong.extend(checks.iter().filter_map(|check| against_check(message, check)));
     wrong
+}
+
+/// What is wrong according to a check that stands for itself.
+fn against_check(message: &Message, check: &Check) -> Option<String> {
+    match check {
+        Check::Matches(name, pattern) | Check::Keep(_, name, pattern) => {
+            let regex = Regex::new(pattern).unwrap();
+            let found = message.rows_of(name);
+            let matches = found.iter().any(|value| regex.is_match(value));
+            (!matches).then(|| format!("{name} is {found:?}, which does not match `{pattern}`"))
+        }
+        Check::Has(name) => message.rows_of(name).is_empty().then(|| format!("{name} is missing")),
+        Check::HasNot(name) => {
+            let found = message.rows_of(name);
+            (!found.is_empty()).then(|| format!("{name} is {found:?} and should not be there"))
+        }
+        Check::Reason(text) => {
+            let found = message.reason();
+            (found != Some(text)).then(|| format!("the reason is {found:?}, not {text:?}"))
+        }
+        Check::Uri(uri) => {
+            let found = message.uri();
+            (found != Some(uri)).then(|| format!("the Request-URI is {found:?}, not {uri:?}"))
+        }
+        Check::NoContacts => {
+            let found = message.values("Contact");
+            (!found.is_empty()).then(|| format!("there are contacts: {found:?}"))
+        }
+        Check::Body(body) => {
+            let found = &message.body;
+            let text = found.escape_ascii();
+            (found != body)
+                .then(|| format!("the body is \"{text}\", not \"{}\"", body.escape_ascii()))
+        }
+        Check::Equals(..) | Check::Contact(_) | Check::Unmirrored | Check::Changed => None,
+    }
 }
 
 /// The contacts must be exactly the wanted ones, each with exactly its parameters.
@@ -133,6 +146,8 @@ pub(super) fn against_request(
     let (sent, answered) = (request.first("To").unwrap_or_default(), response.rows_of("To"));
     let to_is_right = match answered.as_slice() {
         [to] if has_tag(sent) => *to == sent,
+        // RFC 3261 8.2.6.2: a 100 may come without a tag.
+        [to] if response.status() == Some(100) && *to == sent => true,
         [to] => {
             to.strip_prefix(sent).is_some_and(|rest| rest.starts_with(";tag=") && rest.len() > 5)
         }
@@ -166,7 +181,7 @@ fn has_tag(value: &str) -> bool {
         .any(|param| param.to_ascii_lowercase().starts_with("tag="))
 }
 
-fn top_via(sent: &str, answered: &str, source: SocketAddr) -> Vec<String> {
+pub(super) fn top_via(sent: &str, answered: &str, source: SocketAddr) -> Vec<String> {
     let mut wrong = Vec::new();
     let (kept, filled): (Vec<String>, Vec<String>) =
         split_list(answered, ';').into_iter().partition(|part| !is_filled_in(part));
@@ -263,10 +278,18 @@ mod tests {
             contact("sip:a@h", &["q=0.5"], Some((29, 30))),
             contact("sip:b@h", &[], Some((60, 60))),
         );
-        let wrong =
-            |status, checks: &[Check]| against_flow(&message(GOOD), status, checks).join("; ");
+        let wrong = |status, checks: &[Check]| {
+            against_flow(&message(GOOD), &Wanted::Status(status), checks).join("; ")
+        };
         assert_eq!(wrong(200, &[b.clone(), a.clone()]), "");
         assert!(wrong(404, &[]).contains("404"));
+        let method = Wanted::Method("OPTIONS".into());
+        assert!(against_flow(&message(GOOD), &method, &[])[0].contains("OPTIONS was expected"));
+        assert_eq!(
+            against_flow(&request(), &method, &[Check::Uri("sip:sip.test".into())]).len(),
+            0
+        );
+        assert_eq!(against_flow(&request(), &method, &[Check::Uri("sip:b@c".into())]).len(), 1);
         assert!(
             wrong(200, std::slice::from_ref(&a))
                 .contains("`<sip:b@h>;expires=60` was not expected")
@@ -277,6 +300,7 @@ mod tests {
         assert!(wrong(200, &[Check::Has("Date".into())]).contains("Date is missing"));
         assert!(wrong(200, &[Check::HasNot("To".into())]).contains("should not be there"));
         assert!(wrong(200, &[Check::Reason("Fine".into())]).contains("not \"Fine\""));
+        assert!(wrong(200, &[Check::Body(b"a".to_vec())]).contains("the body is \"\""));
         assert!(wrong(200, &[Check::Equals("CSeq".into(), "2".into())]).contains("CSeq is"));
         assert!(wrong(200, &[Check::Matches("To".into(), "tag=8".into())]).contains("match"));
         assert_eq!(wrong(200, &[Check::Matches("To".into(), "tag=[0-9]$".into())]), "");

@@ -20,11 +20,25 @@ pub struct Answer {
 pub struct Challenges {
     /// The values of the last challenge's header fields.
     pub values: Vec<String>,
+    /// The header field that answers it.
+    answered_in: &'static str,
     /// How often each nonce was answered.
     counts: BTreeMap<String, u32>,
 }
 
 impl Challenges {
+    /// A challenge came: the values of its header fields, and the header field that answers them.
+    pub fn get(&mut self, values: Vec<&str>, answered_in: &'static str) {
+        self.values = values.into_iter().map(str::to_owned).collect();
+        self.answered_in = answered_in;
+    }
+
+    /// The header field that answers the last challenge.
+    #[must_use]
+    pub fn answered_in(&self) -> &'static str {
+        if self.answered_in.is_empty() { "Authorization" } else { self.answered_in }
+    }
+
     /// The credentials that answer the last challenge: the first of its values, or the one of the algorithm that is named.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 
 use super::digest::Answer;
 use super::message::split_list;
-use super::script::{Actor, Body, Check, Contact, Flow, Line, Step};
+use super::script::{Actor, Body, Check, Contact, Flow, Line, Restart, Step, Wanted};
 use std::time::Duration;
 
 /// Reads all flows of a file.
@@ -24,15 +24,18 @@ pub fn parse(text: &str) -> Result<Vec<Flow>, String> {
         let flow = flows.last_mut().unwrap_or(&mut preamble);
         let words: Vec<&str> = block.head.split_whitespace().collect();
         match words.as_slice() {
-            [name, "at", addr] => {
-                let addr = addr.parse().map_err(|_| at(format!("`{addr}` is no address")))?;
-                flow.actors.push(Actor { name: (*name).to_owned(), addr });
+            [name, "at", addr, rest @ ..] => {
+                flow.actors.push(actor(name, addr, rest).map_err(at)?);
             }
             ["set", setting @ ..] if !setting.is_empty() => {
                 let words = setting.iter().map(|word| (*word).to_owned()).collect();
                 flow.settings.push((block.number, words));
             }
             _ if in_preamble => return Err(at("this belongs into a flow".to_owned())),
+            [name, "calls", other] if block.below.is_empty() => {
+                let steps = call(name, other, &flow.actors).map_err(at)?;
+                flow.steps.extend(steps.into_iter().map(|step| (block.number, step)));
+            }
             _ => {
                 let step = step(&block, &words, &flow.actors).map_err(at)?;
                 flow.steps.push((block.number, step));
@@ -68,16 +71,48 @@ fn blocks(text: &str) -> Result<Vec<Block<'_>>, String> {
     Ok(blocks)
 }
 
-fn step(block: &Block<'_>, words: &[&str], actors: &[Actor]) -> Result<Step, String> {
-    let known = |name: &str| {
-        if actors.iter().any(|actor| actor.name == name) {
-            Ok(name.to_owned())
-        } else {
-            Err(format!(
-                "nobody is called `{name}`: `{name} at 192.0.2.9:5060` introduces an actor"
-            ))
+/// `alice at 192.0.2.1:5060 as alice@sip.test on 198.51.100.1:5060`
+fn actor(name: &str, addr: &str, rest: &[&str]) -> Result<Actor, String> {
+    let address = |text: &str| text.parse().map_err(|_| format!("`{text}` is no address"));
+    let (addr, name) = (address(addr)?, name.to_owned());
+    let mut actor = Actor { aor: format!("{name}@sip.test"), name, addr, listener: None };
+    for pair in rest.chunks(2) {
+        match pair {
+            ["as", aor] if aor.contains('@') => (*aor).clone_into(&mut actor.aor),
+            ["on", listener] => actor.listener = Some(address(listener)?),
+            _ => return Err(format!("`{}` makes no sense", pair.join(" "))),
         }
+    }
+    Ok(actor)
+}
+
+fn known<'a>(name: &str, actors: &'a [Actor]) -> Result<&'a Actor, String> {
+    actors.iter().find(|actor| actor.name == name).ok_or_else(|| {
+        format!("nobody is called `{name}`: `{name} at 192.0.2.9:5060` introduces an actor")
+    })
+}
+
+/// `alice calls bob`: seven messages, after which there is a dialog.
+fn call(name: &str, other: &str, actors: &[Actor]) -> Result<Vec<Step>, String> {
+    let (caller, callee) = (known(name, actors)?, known(other, actors)?);
+    let send = |actor: &Actor, start: String| {
+        let body = Body::Shorthand { start, lines: Vec::new(), body: Vec::new() };
+        Step::Send(actor.name.clone(), body)
     };
+    let expect = |actor: &Actor, wanted| Step::Expect(actor.name.clone(), wanted, Vec::new());
+    Ok(vec![
+        send(caller, format!("INVITE sip:{}", callee.aor)),
+        expect(caller, Wanted::Status(100)),
+        expect(callee, Wanted::Method("INVITE".to_owned())),
+        send(callee, "200".to_owned()),
+        expect(caller, Wanted::Status(200)),
+        send(caller, "ACK".to_owned()),
+        expect(callee, Wanted::Method("ACK".to_owned())),
+    ])
+}
+
+fn step(block: &Block<'_>, words: &[&str], actors: &[Actor]) -> Result<Step, String> {
+    let known = |name: &str| known(name, actors).map(|actor| actor.name.clone());
     let bare = |step| {
         if block.below.is_empty() { Ok(step) } else { Err("nothing may stand below this".into()) }
     };
@@ -87,14 +122,24 @@ fn step(block: &Block<'_>, words: &[&str], actors: &[Actor]) -> Result<Step, Str
         [name, ">", start @ ..] if !start.is_empty() => {
             Ok(Step::Send(known(name)?, shorthand(start.join(" "), &block.below)?))
         }
-        [name, "<", "same"] => bare(Step::ExpectSame(known(name)?)),
-        [name, "<", status] => {
+        [name, "<", "same"] => bare(Step::ExpectSame(known(name)?, 1)),
+        [name, "<", "same", times, "times"] => bare(Step::ExpectSame(known(name)?, count(times)?)),
+        [name, "<", status] if status.ends_with('?') => {
+            let status = status.trim_end_matches('?');
             let status = status.parse().map_err(|_| format!("`{status}` is no status code"))?;
-            let checks = block
-                .below
-                .iter()
-                .map(|&(number, line)| check(line).map_err(|why| format!("(line {number}) {why}")));
-            Ok(Step::Expect(known(name)?, status, checks.collect::<Result<_, _>>()?))
+            bare(Step::Perhaps(known(name)?, status))
+        }
+        [name, "<", wanted] => {
+            Ok(Step::Expect(known(name)?, self::wanted(wanted)?, checks(&block.below)?))
+        }
+        [name, "registers", rest @ ..] => {
+            let name = known(name)?;
+            let user = match rest {
+                [] => name.clone(),
+                ["as", user] => (*user).to_owned(),
+                _ => return Err("`bob registers` or `bob registers as alice`".to_owned()),
+            };
+            Ok(Step::Registers(name, user, shorthand("REGISTER".to_owned(), &block.below)?))
         }
         ["silence"] => bare(Step::Silence),
         ["clock", time] => {
@@ -105,7 +150,32 @@ fn step(block: &Block<'_>, words: &[&str], actors: &[Actor]) -> Result<Step, Str
             let secs = i64::try_from(duration(time)?.as_secs()).map_err(|why| why.to_string())?;
             bare(Step::Clock(sign * secs))
         }
-        ["restart"] => bare(Step::Restart),
+        ["restart", rest @ ..] => bare(Step::Restart(match rest {
+            [] => Restart::Plain,
+            ["on", "other", "cores"] => Restart::Elsewhere,
+            ["with", "a", "renewed", "secret"] => Restart::Renewed,
+            ["with", "a", "strange", "secret"] => Restart::Strange,
+            _ => return Err(format!("`{}` makes no sense", block.head)),
+        })),
+        [name, "apart", other] => bare(Step::Apart(known(name)?, known(other)?)),
+        ["lose", "letters", n] => bare(Step::Lose(count(n)?, 0)),
+        ["lose", "letters", n, "after", m] => bare(Step::Lose(count(n)?, count(m)?)),
+        ["hold", "letters", n] => bare(Step::Hold(count(n)?)),
+        ["release", "letters"] => bare(Step::Release),
+        ["resolves", name, "nothing"] => bare(Step::Resolves((*name).to_owned(), Vec::new())),
+        ["resolves", name, addrs @ ..] if !addrs.is_empty() => {
+            let addrs: Result<_, _> = addrs.iter().map(|addr| addr.parse()).collect();
+            let addrs = addrs.map_err(|_| format!("`{}`: no addresses", block.head))?;
+            bare(Step::Resolves((*name).to_owned(), addrs))
+        }
+        ["asks", "nothing"] => bare(Step::Asks(Vec::new())),
+        ["asks", names @ ..] => {
+            bare(Step::Asks(names.iter().map(|name| (*name).to_owned()).collect()))
+        }
+        ["unreachable", name] => {
+            let quoted = (!block.below.is_empty()).then(|| raw(&block.below)).transpose()?;
+            Ok(Step::Unreachable(known(name)?, quoted))
+        }
         [name, "passes", other] => bare(Step::Passes(known(name)?, known(other)?)),
         ["wait", time] => bare(Step::Wait(duration(time)?)),
         ["verdict", verdict @ ..] if !verdict.is_empty() => bare(Step::Verdict(verdict.join(" "))),
@@ -114,6 +184,18 @@ fn step(block: &Block<'_>, words: &[&str], actors: &[Actor]) -> Result<Step, Str
         ["gauge", name, n] => bare(Step::Gauge((*name).to_owned(), number(n)?)),
         _ => Err(format!("`{}` makes no sense", block.head)),
     }
+}
+
+fn wanted(text: &str) -> Result<Wanted, String> {
+    if text.starts_with(|c: char| c.is_ascii_digit()) {
+        let status = text.parse().map_err(|_| format!("`{text}` is no status code"))?;
+        return Ok(Wanted::Status(status));
+    }
+    Ok(Wanted::Method(text.to_owned()))
+}
+
+fn count(text: &str) -> Result<usize, String> {
+    text.parse().map_err(|_| format!("`{text}` is no number"))
 }
 
 fn number(text: &str) -> Result<u64, String> {
@@ -217,9 +299,26 @@ fn repetition(text: &str) -> Option<((&str, usize), &str)> {
     Some(((what, times.parse().ok()?), after))
 }
 
+/// The checks below a message that is expected; its lines of the body are one of them.
+fn checks(below: &[(usize, &str)]) -> Result<Vec<Check>, String> {
+    let (body, others): (Vec<_>, Vec<_>) =
+        below.iter().copied().partition(|(_, line)| line.starts_with('|'));
+    let others = others
+        .into_iter()
+        .map(|(number, line)| check(line).map_err(|why| format!("(line {number}) {why}")));
+    let mut checks = others.collect::<Result<Vec<_>, _>>()?;
+    if !body.is_empty() {
+        checks.push(Check::Body(raw(&body)?));
+    }
+    Ok(checks)
+}
+
 fn check(line: &str) -> Result<Check, String> {
     if line == "unmirrored" {
         return Ok(Check::Unmirrored);
+    }
+    if line == "changed" {
+        return Ok(Check::Changed);
     }
     if line == "no contacts" {
         return Ok(Check::NoContacts);
@@ -232,6 +331,17 @@ fn check(line: &str) -> Result<Check, String> {
     }
     if let Some(text) = line.strip_prefix("reason ") {
         return Ok(Check::Reason(text.to_owned()));
+    }
+    if let Some(uri) = line.strip_prefix("uri ") {
+        return Ok(Check::Uri(uri.to_owned()));
+    }
+    if let Some(text) = line.strip_prefix("keep ") {
+        let words: Vec<&str> = text.splitn(3, ' ').collect();
+        let &[name, row, pattern] = words.as_slice() else {
+            return Err("`keep` wants a name, a header and a pattern".to_owned());
+        };
+        regex_lite::Regex::new(pattern).map_err(|e| format!("`{pattern}`: {e}"))?;
+        return Ok(Check::Keep(name.to_owned(), row.to_owned(), pattern.to_owned()));
     }
     if let Some(text) = line.strip_prefix("contact ") {
         return contact(text).map(Check::Contact);
@@ -315,7 +425,7 @@ verdict dropped crlf
         assert_eq!((name.as_str(), start.as_str()), ("alice", "REGISTER sip:sip.test"));
         assert_eq!(lines[1], Line::Without("Max-Forwards".into()));
         assert_eq!(body, b"a\0b\r\nxyxyxy");
-        let (12, Step::Expect(_, 200, checks)) = &flows[0].steps[1] else {
+        let (12, Step::Expect(_, Wanted::Status(200), checks)) = &flows[0].steps[1] else {
             panic!("{:?}", flows[0].steps[1])
         };
         let Check::Contact(contact) = &checks[0] else { panic!("{:?}", checks[0]) };
@@ -323,6 +433,21 @@ verdict dropped crlf
         assert_eq!(contact.params, ["q=0.5"]);
         let (_, Step::Send(_, Body::Raw(bytes))) = &flows[1].steps[0] else { panic!() };
         assert_eq!(bytes, b"\r\nhello\r\n");
+    }
+
+    #[test]
+    fn calls_and_parties_are_read() {
+        let text = "flow x\na at 192.0.2.1:1 as b@c on 192.0.2.9:5060\nb at 192.0.2.2:1\n\
+            a calls b\nb registers as a\n    Path: <sip:p>\nunreachable b\n    | x\\\n";
+        let flow = &parse(text).unwrap()[0];
+        assert_eq!(flow.actors[0].aor, "b@c");
+        assert_eq!(flow.actors[0].listener, Some("192.0.2.9:5060".parse().unwrap()));
+        assert_eq!(flow.steps.len(), 9);
+        assert!(flow.steps[..7].iter().all(|(line, _)| *line == 4));
+        let (5, Step::Registers(name, user, _)) = &flow.steps[7] else { panic!("{flow:?}") };
+        assert_eq!((name.as_str(), user.as_str()), ("b", "a"));
+        let (7, Step::Unreachable(_, Some(quoted))) = &flow.steps[8] else { panic!("{flow:?}") };
+        assert_eq!(quoted, b"x");
     }
 
     #[test]
@@ -336,6 +461,11 @@ verdict dropped crlf
             ("flow x\nsilence\n    x", "line 2: nothing may stand below"),
             ("flow x\na at 192.0.2.1:1\na < 200\n    what is this", "(line 4)"),
             ("flow x\na at 192.0.2.1:1\na < 200\n    To ~ (", "(line 4)"),
+            ("flow x\na at 192.0.2.1:1 of b", "line 2: `of b` makes no sense"),
+            ("flow x\na at 192.0.2.1:1\na calls b", "line 3: nobody is called `b`"),
+            ("flow x\na at 192.0.2.1:1\na < 2OO", "line 3: `2OO` is no status code"),
+            ("flow x\nrestart now", "line 2: `restart now` makes no sense"),
+            ("flow x\nresolves a.test here", "line 2: `resolves a.test here`: no addresses"),
             ("flow x\na at 192.0.2.1:1\na > raw\n    text", "(line 4) raw lines"),
             ("flow x\njump", "line 2: `jump` makes no sense"),
         ] {

@@ -1,199 +1,136 @@
-//! Plays a flow against the shards of one node under virtual time. It owns the clock, the wires between actors and
-//! cores and the moves between cores; it never looks inside a shard except through its metrics.
+//! Plays a flow against the shards of one node under virtual time. It owns the wires between the actors and the node, and what
+//! each has sent and got; what is in a message it leaves to others.
 
 use super::check::{against_flow, against_request};
-use super::message::{Memory, Message};
-use super::script::{Body, Check, Flow, Step};
+use super::forward;
+use super::memory::Memory;
+use super::message::Message;
+use super::node::{Delivery, Node, Topology, counter, gauge, verdict_text};
+use super::script::{Body, Check, Flow, Line, Restart, Step, Wanted};
 use super::settings::settings;
-use shards::auth::Cause;
-use shards::io::{
-    CoreId, Datagram, Input, Instant, ListenerId, LocalAddr, Outbox, Outcome, Peer, UnixTime,
-    Verdict,
-};
-use shards::shard::{Homes, Settings, Shard};
-use std::collections::VecDeque;
+use super::variables::Variables;
+use shards::io::{LocalAddr, Outcome};
+use shards::shard::Keys;
 use std::net::SocketAddr;
-use std::time::Duration;
-
-/// The cores of the node and where the kernel delivers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Topology {
-    /// One core.
-    One,
-    /// Three cores; the source port and address choose, as a reuseport group does.
-    Three,
-    /// Three cores, of which the first receives everything and is home to nothing.
-    AllAtTheWrongCore,
-}
-
-impl Topology {
-    /// All of them.
-    pub const ALL: [Topology; 3] = [Topology::One, Topology::Three, Topology::AllAtTheWrongCore];
-
-    /// As it stands in the names of tests.
-    #[must_use]
-    pub fn label(self) -> &'static str {
-        match self {
-            Topology::One => "one core",
-            Topology::Three => "three cores",
-            Topology::AllAtTheWrongCore => "all at the wrong core",
-        }
-    }
-
-    fn cores(self) -> u16 {
-        match self {
-            Topology::One => 1,
-            Topology::Three | Topology::AllAtTheWrongCore => 3,
-        }
-    }
-
-    fn homes(self) -> Homes {
-        match self {
-            Topology::One | Topology::Three => Homes::all(self.cores()),
-            Topology::AllAtTheWrongCore => Homes { first: CoreId(1), count: 2 },
-        }
-    }
-
-    fn receives(self, from: SocketAddr) -> CoreId {
-        match self {
-            Topology::One | Topology::AllAtTheWrongCore => CoreId(0),
-            Topology::Three => {
-                let last = match from.ip() {
-                    std::net::IpAddr::V4(ip) => ip.octets()[3],
-                    std::net::IpAddr::V6(ip) => ip.octets()[15],
-                };
-                CoreId((from.port() + u16::from(last)) % self.cores())
-            }
-        }
-    }
-}
 
 /// Plays one flow.
 ///
 /// # Errors
 /// The line of the file at which the node did something else than the flow says, and what.
 pub fn play(flow: &Flow, topology: Topology) -> Result<(), String> {
-    let settings = settings(flow, topology.homes())?;
-    let mut world = World::new(flow, &settings, topology);
+    let mut world = World::new(flow, topology)?;
     for (line, step) in &flow.steps {
         world.step(step).map_err(|why| format!("line {line}: {why}"))?;
-        world.check().map_err(|why| format!("line {line}: {why}"))?;
+        world.node.check().map_err(|why| format!("line {line}: {why}"))?;
     }
-    world.nothing_waits().map_err(|why| format!("at the end: {why}"))
-}
-
-/// A message on its way to an actor.
-struct Delivery {
-    to: SocketAddr,
-    from: LocalAddr,
-    bytes: Vec<u8>,
+    world.nothing_waits().map_err(|why| format!("at the end: {why}"))?;
+    world.node.runs_empty().map_err(|why| format!("after the end: {why}"))
 }
 
 struct World {
-    topology: Topology,
-    listeners: Vec<SocketAddr>,
-    shards: Vec<Shard>,
-    settings: Settings,
-    /// What the wall clock would have said at [`Instant::START`].
-    wall_at_start: u64,
-    now: Instant,
-    outbox: Outbox,
+    node: Node,
     actors: Vec<ActorState>,
-    /// The request or response that was sent last: its source, where it went to, its bytes.
-    sent: Option<(SocketAddr, LocalAddr, Vec<u8>)>,
+    /// All that actors sent, in order, with its source.
+    sent: Vec<(SocketAddr, Vec<u8>)>,
     outcome: Option<Outcome>,
-    waiting: VecDeque<Delivery>,
+    variables: Variables,
+    /// The passwords of the subscribers, by user.
+    passwords: Vec<(String, String)>,
 }
 
 struct ActorState {
     memory: Memory,
-    sent: Option<Vec<u8>>,
-    received: Option<Vec<u8>>,
+    near: LocalAddr,
+    sent: Vec<Vec<u8>>,
+    received: Vec<Vec<u8>>,
 }
 
-/// What the wall clock says at [`Instant::START`]: 2026-11-23T08:00:00Z.
-const WALL_AT_START_SECS: u64 = 1_795_420_800;
-
-/// Timers due at once must be done after this many rounds.
-const EXPIRE_ROUNDS_MAX: usize = 10_000;
-
 impl World {
-    fn new(flow: &Flow, settings: &Settings, topology: Topology) -> Self {
-        let actors = flow
-            .actors
-            .iter()
-            .map(|actor| ActorState {
-                memory: Memory::new(&actor.name, actor.addr),
-                sent: None,
-                received: None,
-            })
-            .collect();
-        World {
-            topology,
-            listeners: settings.listeners.to_vec(),
-            shards: World::shards(settings, topology),
-            settings: settings.clone(),
-            wall_at_start: WALL_AT_START_SECS,
-            now: Instant::START.plus_secs(1),
-            outbox: Outbox::new(1, 0),
-            actors,
-            sent: None,
-            outcome: None,
-            waiting: VecDeque::new(),
+    fn new(flow: &Flow, topology: Topology) -> Result<Self, String> {
+        let node = Node::new(settings(flow, topology.homes())?, topology);
+        let mut actors = Vec::new();
+        for actor in &flow.actors {
+            let near = node.near_end(actor.addr, actor.listener);
+            let near = near.map_err(|why| format!("{}: {why}", actor.name))?;
+            let memory = Memory::new(actor);
+            actors.push(ActorState { memory, near, sent: Vec::new(), received: Vec::new() });
         }
-    }
-
-    fn shards(settings: &Settings, topology: Topology) -> Vec<Shard> {
-        (0..topology.cores())
-            .map(|core| Shard::new(Settings { core: CoreId(core), ..settings.clone() }))
-            .collect()
+        let mut passwords = Vec::new();
+        for (_, words) in &flow.settings {
+            if let [name, user, _, password] = words.as_slice()
+                && name == "subscriber"
+            {
+                passwords.push((user.clone(), password.clone()));
+            }
+        }
+        let variables = Variables::default();
+        Ok(World { node, actors, sent: Vec::new(), outcome: None, variables, passwords })
     }
 
     fn step(&mut self, step: &Step) -> Result<(), String> {
         match step {
-            Step::Send(name, body) => {
-                self.nothing_waits()?;
-                let actor = self.actor(name);
-                let bytes = match body {
-                    Body::Shorthand { .. } => actor.memory.write(body)?,
-                    Body::Raw(bytes) => bytes.clone(),
-                    Body::Again => actor.sent.clone().ok_or("there is nothing to send again")?,
-                };
-                actor.sent = Some(bytes.clone());
-                let from = actor.memory.addr;
-                self.deliver(from, bytes)
-            }
-            Step::Expect(name, status, checks) => self.expect(name, *status, checks),
-            Step::ExpectSame(name) => {
-                let before = self.actor(name).received.clone();
-                let bytes = self.take(name)?;
-                let before = before.ok_or_else(|| format!("{name} got nothing before"))?;
-                if bytes == before {
-                    Ok(())
-                } else {
-                    Err(format!(
-                        "the response changed, from\n{}\nto\n{}",
-                        text(&before),
-                        text(&bytes)
-                    ))
+            Step::Send(name, body) => self.send(name, body),
+            Step::Expect(name, wanted, checks) => self.expect(name, wanted, checks),
+            Step::ExpectSame(name, times) => {
+                for _ in 0..*times {
+                    self.expect_same(name)?;
                 }
+                Ok(())
             }
+            Step::Perhaps(name, status) => {
+                let addr = self.actor(name).memory.addr;
+                let mut next = self.node.waiting.iter().filter(|delivery| delivery.to == addr);
+                let is_it = next.next().is_some_and(|delivery| {
+                    Message::read(&delivery.bytes).is_ok_and(|one| one.status() == Some(*status))
+                });
+                if is_it { self.expect(name, &Wanted::Status(*status), &[]) } else { Ok(()) }
+            }
+            Step::Registers(name, user, body) => self.register(name, user, body),
             Step::Silence => self.nothing_waits(),
             Step::Wait(time) => {
                 self.nothing_waits()?;
-                self.wait(*time)
+                self.node.wait(*time)
             }
             Step::Clock(secs) => {
-                self.wall_at_start = self.wall_at_start.saturating_add_signed(*secs);
+                self.node.set_clock(*secs);
                 Ok(())
             }
-            Step::Restart => {
-                self.shards = World::shards(&self.settings, self.topology);
+            Step::Restart(kind) => {
+                self.restart(*kind);
                 Ok(())
             }
             Step::Passes(name, other) => {
-                let sent = self.actor(name).sent.clone();
-                self.actor(other).sent = sent;
+                let sent = self.actor(name).sent.last().cloned();
+                self.actor(other).sent.extend(sent);
+                Ok(())
+            }
+            Step::Apart(name, other) => self.apart(name, other),
+            Step::Lose(letters, after) => {
+                (self.node.to_lose, self.node.to_pass) = (*letters, *after);
+                Ok(())
+            }
+            Step::Hold(letters) => {
+                self.node.to_hold = *letters;
+                Ok(())
+            }
+            Step::Release => self.node.release(),
+            Step::Resolves(name, addresses) => {
+                self.nothing_waits()?;
+                self.outcome = Some(self.node.resolve(name, addresses)?);
+                Ok(())
+            }
+            Step::Asks(names) => {
+                let asked = self.node.asked();
+                if asked == *names { Ok(()) } else { Err(format!("asked is for {asked:?}")) }
+            }
+            Step::Unreachable(name, quoted) => {
+                self.nothing_waits()?;
+                let ActorState { memory, received, .. } = self.actor(name);
+                let addr = memory.addr;
+                let last = received.last().cloned();
+                let quoted = quoted.as_deref().map(|quoted| self.variables.in_bytes(quoted));
+                let bytes = quoted.or(last).ok_or_else(|| format!("{name} got nothing"))?;
+                self.outcome = Some(self.node.unreachable(addr, &bytes)?);
                 Ok(())
             }
             Step::Verdict(wanted) => {
@@ -205,20 +142,12 @@ impl World {
                 same("the class", outcome.class.label(), wanted)
             }
             Step::Count(name, wanted) => {
-                let mut sum = 0;
-                for shard in &self.shards {
-                    sum += counter(shard, name)
-                        .ok_or_else(|| format!("there is no counter `{name}`"))?;
-                }
-                same(name, &sum, wanted)
+                let sum = self.node.sum(counter, name);
+                same(name, &sum.ok_or_else(|| format!("there is no counter `{name}`"))?, wanted)
             }
             Step::Gauge(name, wanted) => {
-                let mut sum = 0;
-                for shard in &self.shards {
-                    sum +=
-                        gauge(shard, name).ok_or_else(|| format!("there is no gauge `{name}`"))?;
-                }
-                same(name, &sum, wanted)
+                let sum = self.node.sum(gauge, name);
+                same(name, &sum.ok_or_else(|| format!("there is no gauge `{name}`"))?, wanted)
             }
         }
     }
@@ -228,85 +157,106 @@ impl World {
         self.actors.iter_mut().find(|actor| actor.memory.name == name).unwrap()
     }
 
-    /// Gives a datagram to the core that the topology says, and carries it to its home where it must move.
-    fn deliver(&mut self, from: SocketAddr, bytes: Vec<u8>) -> Result<(), String> {
-        let listener = self
-            .listeners
-            .iter()
-            .position(|listener| listener.is_ipv4() == from.is_ipv4())
-            .ok_or("no listener has the address family of this actor")?;
-        let to = LocalAddr {
-            listener: ListenerId(u16::try_from(listener).unwrap()),
-            ip: self.listeners[listener].ip(),
+    fn send(&mut self, name: &str, body: &Body) -> Result<(), String> {
+        self.nothing_waits()?;
+        let body = self.variables.in_body(body);
+        let actor = self.actor(name);
+        let bytes = match &body {
+            Body::Shorthand { .. } => actor.memory.write(&body)?,
+            Body::Raw(bytes) => bytes.clone(),
+            Body::Again => actor.sent.last().cloned().ok_or("there is nothing to send again")?,
         };
-        let datagram =
-            Datagram { from: Peer::udp(from), to, bytes: &bytes, age: Duration::from_micros(50) };
-        let receiver = self.topology.receives(from);
-        let mut outcome = self.handle(receiver, Input::Datagram(datagram))?;
-        if let Verdict::Hopped(home) = outcome.verdict {
-            if home == receiver {
-                return Err(format!("core {} moved an input to itself", receiver.0));
-            }
-            outcome = self.handle(home, Input::Hop(datagram))?;
-            if let Verdict::Hopped(next) = outcome.verdict {
-                return Err(format!(
-                    "moved from core {} to {} and on to {}",
-                    receiver.0, home.0, next.0
-                ));
-            }
-        }
-        self.outcome = Some(outcome);
-        self.sent = Some((from, to, bytes));
+        actor.sent.push(bytes.clone());
+        let (from, near) = (actor.memory.addr, actor.near);
+        self.outcome = Some(self.node.receive(from, near, &bytes)?);
+        self.sent.push((from, bytes));
         Ok(())
     }
 
-    /// One input for one core; what it wants sent is on its way afterwards.
-    fn handle(&mut self, core: CoreId, input: Input<'_>) -> Result<Outcome, String> {
-        let wall = self.wall();
-        let shard = self
-            .shards
-            .get_mut(usize::from(core.0))
-            .ok_or_else(|| format!("there is no core {}", core.0))?;
-        let outcome = shard.handle(self.now, wall, input, &mut self.outbox);
-        let sent = self.outbox.sends().len();
-        self.post();
-        match (outcome.verdict, sent) {
-            (Verdict::Replied | Verdict::Refused(_), 1)
-            | (Verdict::Hopped(_) | Verdict::Absorbed | Verdict::Dropped(_), 0)
-            | (Verdict::Forwarded | Verdict::Held, _) => Ok(outcome),
-            (verdict, sent) => {
-                Err(format!("the verdict is {verdict:?} and {sent} messages were sent"))
+    /// A REGISTER, the challenge where there is one, and the 200.
+    fn register(&mut self, name: &str, user: &str, body: &Body) -> Result<(), String> {
+        let Body::Shorthand { lines, .. } = body else { return Err("not shorthand".to_owned()) };
+        let header = |name: &str, value: String| Line::Header(name.to_owned(), value.into_bytes());
+        let addr = self.actor(name).memory.addr;
+        let has = |wanted: &str| {
+            lines.iter().any(|line| matches!(line, Line::Header(name, _) if name == wanted))
+        };
+        let mut lines = lines.clone();
+        lines.push(header("To", format!("<sip:{user}@sip.test>")));
+        lines.push(header("From", format!("<sip:{user}@sip.test>;tag={name}-registers")));
+        if !has("Call-ID") {
+            lines.push(header("Call-ID", format!("{name}-registers@{}", addr.ip())));
+        }
+        if !has("Contact") {
+            lines.push(header("Contact", format!("<sip:{user}@{addr}>")));
+        }
+        let register = |lines: Vec<Line>| Body::Shorthand {
+            start: "REGISTER".to_owned(),
+            lines,
+            body: Vec::new(),
+        };
+        self.send(name, &register(lines.clone()))?;
+        let password = self.passwords.iter().find(|(one, _)| one == user).cloned();
+        if let Some((username, password)) = password {
+            self.expect(name, &Wanted::Status(401), &[])?;
+            let replaced = std::collections::BTreeMap::new();
+            lines.push(Line::Digest(super::Answer { username, password, replaced }));
+            self.send(name, &register(lines))?;
+        }
+        self.expect(name, &Wanted::Status(200), &[])
+    }
+
+    fn restart(&mut self, kind: Restart) {
+        let topology = self.node.topology();
+        let (topology, keys) = match kind {
+            Restart::Plain => (topology, None),
+            Restart::Elsewhere => (topology.other(), None),
+            Restart::Renewed => {
+                (topology, Some(Keys::derive(&[8; 32]).with_previous(&super::settings::SECRET)))
             }
-        }
+            Restart::Strange => (topology, Some(Keys::derive(&[8; 32]))),
+        };
+        self.node.restart(topology, keys);
     }
 
-    fn post(&mut self) {
-        for send in self.outbox.sends() {
-            self.waiting.push_back(Delivery {
-                to: send.to.addr,
-                from: send.from,
-                bytes: self.outbox.bytes(send).to_vec(),
-            });
+    /// Gives an actor a Call-ID that lives on another core than the other's address-of-record, where there are several.
+    fn apart(&mut self, name: &str, other: &str) -> Result<(), String> {
+        let (aor, call_id) =
+            (self.actor(other).memory.aor.clone(), self.actor(name).memory.call_id.clone());
+        if !self.node.topology().is_spread() {
+            return Ok(());
         }
-        self.outbox.clear();
+        let mut ids = (0..100).map(|number| format!("{number}-{call_id}"));
+        let apart = ids.find(|id| self.node.lives_apart(id, &aor));
+        self.actor(name).memory.call_id = apart.ok_or("all live on one core")?;
+        Ok(())
     }
 
-    fn expect(&mut self, name: &str, status: u16, checks: &[Check]) -> Result<(), String> {
-        let bytes = self.take(name)?;
-        let response = Message::read(&bytes).map_err(|why| format!("{why}:\n{}", text(&bytes)))?;
-        let mut wrong = against_flow(&response, status, checks);
-        let mirrored = !checks.iter().any(|check| matches!(check, Check::Unmirrored));
-        if let (true, Some((source, _, sent))) = (mirrored, &self.sent) {
-            let request = Message::read(sent)?;
-            wrong.extend(against_request(&response, &request, *source));
+    fn expect(&mut self, name: &str, wanted: &Wanted, checks: &[Check]) -> Result<(), String> {
+        let delivery = self.take(name)?;
+        let bytes = delivery.bytes;
+        let message = Message::read(&bytes).map_err(|why| format!("{why}:\n{}", text(&bytes)))?;
+        let checks = self.variables.in_checks(checks);
+        let mut wrong = against_flow(&message, wanted, &checks);
+        let has = |wanted: fn(&Check) -> bool| checks.iter().any(wanted);
+        let is_mirrored = !has(|check| matches!(check, Check::Unmirrored));
+        let is_unchanged = !has(|check| matches!(check, Check::Changed));
+        if message.method().is_some() {
+            if is_unchanged {
+                wrong.extend(self.against_origin(name, &message, &bytes)?);
+            }
+            self.actor(name).memory.got_request(&message, &bytes);
+        } else {
+            if is_mirrored {
+                wrong.extend(self.against_its_request(&message));
+            }
+            if is_unchanged {
+                wrong.extend(self.against_answer(name, &message, &bytes)?);
+            }
+            self.actor(name).memory.got_response(&message);
         }
-        if status == 401 {
-            let values = response.rows_of("WWW-Authenticate").into_iter().map(str::to_owned);
-            self.actor(name).memory.challenges.values = values.collect();
-        }
-        if let Some(to) = response.first("To") {
-            self.actor(name).memory.answered_to = Some(to.to_owned());
-        }
+        self.actor(name).received.push(bytes.clone());
+        self.variables.keep(&message, &checks);
         if wrong.is_empty() {
             Ok(())
         } else {
@@ -314,68 +264,134 @@ impl World {
         }
     }
 
-    /// The next message on the wires, which must go to this actor and come from the address that was written to.
-    fn take(&mut self, name: &str) -> Result<Vec<u8>, String> {
-        let addr = self.actor(name).memory.addr;
-        let Some(delivery) = self.waiting.pop_front() else {
-            let outcome = self.outcome;
-            return Err(format!("{name} got nothing; the last input was {outcome:?}"));
+    /// The next message is byte for byte the last one.
+    fn expect_same(&mut self, name: &str) -> Result<(), String> {
+        let before = self.actor(name).received.last().cloned();
+        let bytes = self.take(name)?.bytes;
+        let before = before.ok_or_else(|| format!("{name} got nothing before"))?;
+        if bytes == before {
+            return Ok(());
+        }
+        Err(format!("the message changed, from\n{}\nto\n{}", text(&before), text(&bytes)))
+    }
+
+    /// What a response owes the request it answers: the last one that was sent with its branch and `CSeq`.
+    fn against_its_request(&self, response: &Message) -> Vec<String> {
+        let (branch, cseq) = (response.branch(), response.first("CSeq"));
+        let answered = self.sent.iter().rev().find_map(|(source, bytes)| {
+            let request = Message::read(bytes).ok()?;
+            let is_it = request.method().is_some()
+                && request.branch() == branch
+                && request.first("CSeq") == cseq;
+            is_it.then_some((*source, request))
+        });
+        match answered {
+            Some((source, request)) => against_request(response, &request, source),
+            None => vec!["nobody sent a request that this answers".to_owned()],
+        }
+    }
+
+    /// What a response owes the one it was made of, where somebody else has sent it: a 100 is never passed on.
+    fn against_answer(
+        &self,
+        name: &str,
+        response: &Message,
+        bytes: &[u8],
+    ) -> Result<Vec<String>, String> {
+        if response.status() == Some(100) {
+            return Ok(Vec::new());
+        }
+        let own = self.actors.iter().find(|actor| actor.memory.name == name);
+        let own = own.map(|actor| actor.memory.addr);
+        let is_it = |sent: &Message| {
+            sent.status() == response.status()
+                && ["Call-ID", "CSeq", "To"]
+                    .iter()
+                    .all(|row| sent.first(row) == response.first(row))
         };
-        if delivery.to != addr {
-            return Err(format!(
-                "went to {}, not to {addr}:\n{}",
-                delivery.to,
-                text(&delivery.bytes)
-            ));
+        let sent = self.sent.iter().rev().find(|(source, bytes)| {
+            Some(*source) != own && Message::read(bytes).is_ok_and(|sent| is_it(&sent))
+        });
+        match sent {
+            Some((_, sent)) => forward::response(bytes, sent, &self.node.names()),
+            None => Ok(Vec::new()),
         }
-        if self.sent.as_ref().is_some_and(|(_, to, _)| *to != delivery.from) {
-            return Err(format!("left from {:?}, where nothing had been sent to", delivery.from));
+    }
+
+    /// What a request owes the one it was made of, or, where it is for one hop only, its INVITE.
+    fn against_origin(
+        &self,
+        name: &str,
+        request: &Message,
+        bytes: &[u8],
+    ) -> Result<Vec<String>, String> {
+        let method = request.method().unwrap_or_default();
+        if matches!(method, "ACK" | "CANCEL") {
+            let actor = self.actors.iter().find(|actor| actor.memory.name == name);
+            let read = |messages: Option<&Vec<Vec<u8>>>| -> Vec<Message> {
+                let messages = messages.into_iter().flatten().rev();
+                messages.filter_map(|bytes| Message::read(bytes).ok()).collect()
+            };
+            let received = read(actor.map(|actor| &actor.received));
+            let is_invited =
+                |one: &&Message| one.method() == Some("INVITE") && one.branch() == request.branch();
+            let invite = received.iter().find(is_invited);
+            match (method, invite) {
+                ("CANCEL", None) => return Ok(vec!["a CANCEL for no INVITE".to_owned()]),
+                ("CANCEL", Some(invite)) => return Ok(forward::cancel(request, invite)),
+                (_, Some(invite)) => {
+                    let answers = read(actor.map(|actor| &actor.sent));
+                    let refusal = answers.iter().find(|one| {
+                        one.status().is_some_and(|status| status >= 300)
+                            && one.branch() == request.branch()
+                            && one.cseq() == invite.cseq()
+                    });
+                    return Ok(forward::ack(request, invite, refusal));
+                }
+                (_, None) => {}
+            }
         }
-        self.actor(name).received = Some(delivery.bytes.clone());
-        Ok(delivery.bytes)
+        let sent = self.sent.iter().rev().find(|(_, bytes)| {
+            Message::read(bytes).is_ok_and(|sent| {
+                sent.method() == Some(method)
+                    && ["Call-ID", "CSeq", "From"]
+                        .iter()
+                        .all(|row| sent.first(row) == request.first(row))
+            })
+        });
+        match sent {
+            Some((source, sent)) => forward::request(bytes, sent, *source, &self.node.names()),
+            None => Ok(vec!["nobody sent what this was made of".to_owned()]),
+        }
+    }
+
+    /// The next message to this actor, which must come from the address that it talks to.
+    fn take(&mut self, name: &str) -> Result<Delivery, String> {
+        let ActorState { memory, near, .. } = self.actor(name);
+        let (addr, near) = (memory.addr, *near);
+        let waiting = &mut self.node.waiting;
+        let index = waiting.iter().position(|delivery| delivery.to == addr);
+        let Some(delivery) = index.and_then(|index| waiting.remove(index)) else {
+            return Err(match waiting.front() {
+                None => format!("{name} got nothing; the last input was {:?}", self.outcome),
+                Some(delivery) => {
+                    format!("went to {}, not to {addr}:\n{}", delivery.to, text(&delivery.bytes))
+                }
+            });
+        };
+        if delivery.from != near {
+            return Err(format!("left from {:?}, and {name} knows {near:?}", delivery.from));
+        }
+        Ok(delivery)
     }
 
     fn nothing_waits(&self) -> Result<(), String> {
-        match self.waiting.front() {
+        match self.node.waiting.front() {
             None => Ok(()),
             Some(delivery) => {
                 Err(format!("nobody expected this, to {}:\n{}", delivery.to, text(&delivery.bytes)))
             }
         }
-    }
-
-    /// Lets time pass, from deadline to deadline: a timer sees its own time, not the end of the wait.
-    fn wait(&mut self, time: Duration) -> Result<(), String> {
-        let end = self.now.plus(time);
-        for _ in 0..EXPIRE_ROUNDS_MAX {
-            let due = self.shards.iter().filter_map(Shard::deadline).min();
-            let Some(due) = due.filter(|due| *due <= end) else {
-                self.now = end;
-                return Ok(());
-            };
-            self.now = self.now.max(due);
-            for shard in &mut self.shards {
-                if shard.deadline().is_some_and(|deadline| deadline <= self.now) {
-                    shard.expire(self.now, 8, &mut self.outbox);
-                }
-            }
-            self.post();
-        }
-        Err("timers are due without end".to_owned())
-    }
-
-    fn check(&self) -> Result<(), String> {
-        for shard in &self.shards {
-            shard.check();
-            if !shard.metrics().reconciles() {
-                return Err("inputs and verdicts do not add up".to_owned());
-            }
-        }
-        Ok(())
-    }
-
-    fn wall(&self) -> UnixTime {
-        UnixTime(self.wall_at_start + self.now.since(Instant::START).as_secs())
     }
 }
 
@@ -385,49 +401,6 @@ fn same<T: PartialEq + std::fmt::Display + ?Sized>(
     wanted: &T,
 ) -> Result<(), String> {
     if found == wanted { Ok(()) } else { Err(format!("{what} is {found}, not {wanted}")) }
-}
-
-fn verdict_text(verdict: Verdict) -> String {
-    match verdict {
-        Verdict::Replied => "replied".to_owned(),
-        Verdict::Forwarded => "forwarded".to_owned(),
-        Verdict::Held => "held".to_owned(),
-        Verdict::Hopped(core) => format!("hopped {}", core.0),
-        Verdict::Absorbed => "absorbed".to_owned(),
-        Verdict::Refused(status) => format!("refused {status}"),
-        Verdict::Dropped(reason) => format!("dropped {}", reason.label()),
-    }
-}
-
-fn counter(shard: &Shard, name: &str) -> Option<u64> {
-    let metrics = shard.metrics();
-    Some(match name {
-        "bindings_created" => metrics.bindings_created,
-        "bindings_refreshed" => metrics.bindings_refreshed,
-        "bindings_removed" => metrics.bindings_removed,
-        "bindings_expired" => metrics.bindings_expired,
-        "bindings_replaced" => metrics.bindings_replaced,
-        "location_full" => metrics.location_full,
-        cause if Cause::ALL.iter().any(|one| one.label() == cause) => {
-            let of = |one: &&Cause| one.label() == cause;
-            Cause::ALL.iter().find(of).map_or(0, |one| metrics.challenged[one.index()])
-        }
-        "forwarded" => metrics.forwarded,
-        "held" => metrics.held,
-        "hopped" => metrics.hopped,
-        _ => return None,
-    })
-}
-
-fn gauge(shard: &Shard, name: &str) -> Option<u64> {
-    let gauges = shard.gauges();
-    let value = match name {
-        "aors" => gauges.aors,
-        "bindings" => gauges.bindings,
-        "arena_used_bytes" => gauges.arena_used_bytes,
-        _ => return None,
-    };
-    Some(value as u64)
 }
 
 /// A message for a reader: an indented line each, with what does not print escaped.
@@ -459,15 +432,21 @@ mod tests {
             ("bob > OPTIONS", "line 6: nobody expected this"),
             ("bob < 200", "line 6: went to 192.0.2.1:5060, not to 192.0.2.2:5060"),
             ("alice < 404", "line 6: status 404 was expected"),
+            ("alice < INVITE", "line 6: INVITE was expected"),
             ("alice < 200\nalice < 200", "line 7: alice got nothing"),
             ("alice < same", "line 6: alice got nothing before"),
-            ("alice < 200\nalice > OPTIONS\nalice < same", "line 8: the response changed"),
+            ("alice < 200\nalice > OPTIONS\nalice < same", "line 8: the message changed"),
             ("alice < 200\nverdict absorbed", "line 7: the verdict is replied, not absorbed"),
             ("alice < 200\nclass options", "line 7: the class is reg-200-new, not options"),
             ("alice < 200\ngauge bindings 2", "line 7: bindings is 1, not 2"),
             ("alice < 200\ncount wishes 2", "line 7: there is no counter `wishes`"),
             ("alice < 200\nset wishes 2", "line 7: there is no setting `wishes 2`"),
             ("alice < 200\n    no contacts", "line 6: there are contacts"),
+            ("alice < 200\nresolves a.test nothing", "line 7: `a.test` is not asked for"),
+            ("alice < 200\nasks a.test", "line 7: asked is for []"),
+            ("alice < 200\nrelease letters", "line 7: no letter is held"),
+            ("alice < 200\nunreachable bob", "line 7: bob got nothing"),
+            ("alice < 200\nbob > 180", "line 7: there is no request to answer"),
         ] {
             for found in played(text) {
                 assert!(found.contains(why), "{text:?} gave {found:?}, not {why:?}");
@@ -479,24 +458,30 @@ mod tests {
     fn the_topologies_move_what_they_say() {
         let hops = |topology: Topology| {
             let flows = parse("alice at 192.0.2.1:5060\nflow x\nalice > OPTIONS").unwrap();
-            let settings = settings(&flows[0], topology.homes()).unwrap();
-            let mut world = World::new(&flows[0], &settings, topology);
-            let mut hops = 0;
+            let mut world = World::new(&flows[0], topology).unwrap();
             for number in 0..30 {
                 let line = format!(
                     "flow x\nalice at 192.0.2.1:5060\nalice > OPTIONS\n    Call-ID: {number}\n"
                 );
                 let step = parse(&line).unwrap()[0].steps[0].1.clone();
-                world.waiting.clear();
+                world.node.waiting.clear();
                 world.step(&step).unwrap();
             }
-            for shard in &world.shards {
-                hops += shard.metrics().hopped;
-            }
-            hops
+            world.node.sum(counter, "hopped").unwrap()
         };
         assert_eq!(hops(Topology::One), 0);
         assert!((1..30).contains(&hops(Topology::Three)));
         assert_eq!(hops(Topology::AllAtTheWrongCore), 30);
+    }
+
+    #[test]
+    fn what_lives_apart_does() {
+        let flows = parse("a at 192.0.2.1:5060\nb at 192.0.2.2:5060\nflow x\na apart b\n").unwrap();
+        for topology in Topology::ALL {
+            let mut world = World::new(&flows[0], topology).unwrap();
+            world.step(&flows[0].steps[0].1).unwrap();
+            let call_id = world.actor("a").memory.call_id.clone();
+            assert_eq!(world.node.lives_apart(&call_id, "b@sip.test"), topology.is_spread());
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! A flow as data: what the parser makes and the player plays. It never interprets SIP.
 
 use super::digest::Answer;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 /// One flow of a file.
@@ -20,10 +20,14 @@ pub struct Flow {
 /// Someone with a name and an address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Actor {
-    /// The name, which is also the user part of its address-of-record.
+    /// The name, also its tag.
     pub name: String,
     /// Where its packets come from.
     pub addr: SocketAddr,
+    /// Its address-of-record, `user@domain`.
+    pub aor: String,
+    /// The listener it talks to; `None`: the first one of its address family.
+    pub listener: Option<SocketAddr>,
 }
 
 /// One thing that happens.
@@ -31,10 +35,14 @@ pub struct Actor {
 pub enum Step {
     /// `alice > …`
     Send(String, Body),
-    /// `alice < 200` with its checks.
-    Expect(String, u16, Vec<Check>),
-    /// `alice < same`
-    ExpectSame(String),
+    /// `alice < 200` or `bob < INVITE` with its checks.
+    Expect(String, Wanted, Vec<Check>),
+    /// `alice < same`, `alice < same 3 times`
+    ExpectSame(String, usize),
+    /// `alice < 100?`: a response with this status, if one is there.
+    Perhaps(String, u16),
+    /// `bob registers as alice`: a REGISTER for this user, and its 200.
+    Registers(String, String, Body),
     /// `silence`
     Silence,
     /// `wait 30s`
@@ -42,9 +50,23 @@ pub enum Step {
     /// `clock -600s`: how far the wall clock is set, in seconds.
     Clock(i64),
     /// `restart`
-    Restart,
+    Restart(Restart),
     /// `alice passes bob`: what alice sent last is bob's.
     Passes(String, String),
+    /// `alice apart bob`: alice's Call-ID lives on another core than bob's address-of-record.
+    Apart(String, String),
+    /// `lose letters 1 after 2`: that many of the next letters between cores never arrive, and how many still do before.
+    Lose(usize, usize),
+    /// `hold letters 1`: that many of the next letters between cores arrive with `release letters`.
+    Hold(usize),
+    /// `release letters`
+    Release,
+    /// `resolves sip.other.test 192.0.2.130`: the answer to a question that was asked.
+    Resolves(String, Vec<IpAddr>),
+    /// `asks sip.other.test`: the questions that wait for an answer.
+    Asks(Vec<String>),
+    /// `unreachable bob`: an ICMP error about the last datagram that went there, or about the bytes below.
+    Unreachable(String, Option<Vec<u8>>),
     /// `verdict dropped crlf`
     Verdict(String),
     /// `class options`
@@ -55,12 +77,34 @@ pub enum Step {
     Gauge(String, u64),
 }
 
+/// What comes with a restart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Restart {
+    /// Nothing else.
+    Plain,
+    /// Another number of cores.
+    Elsewhere,
+    /// A new secret, and the one before is accepted where cookies are.
+    Renewed,
+    /// A new secret, and the one before is forgotten.
+    Strange,
+}
+
+/// What a message that is expected must be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// A response with this status code.
+    Status(u16),
+    /// A request with this method.
+    Method(String),
+}
+
 /// What an actor sends.
 #[derive(Clone, Debug)]
 pub enum Body {
     /// A start line, header lines, lines of the body: defaults are filled in.
     Shorthand {
-        /// `METHOD`, `METHOD uri`, `METHOD uri version` or a status line.
+        /// `METHOD`, `METHOD uri`, `METHOD uri version`, a status code, `200 to INVITE` or a status line.
         start: String,
         /// Headers given and headers left out.
         lines: Vec<Line>,
@@ -84,7 +128,7 @@ pub enum Line {
     Digest(Answer),
 }
 
-/// A line below a response that is expected.
+/// A line below a message that is expected.
 #[derive(Clone, Debug)]
 pub enum Check {
     /// `Name: value`
@@ -97,12 +141,20 @@ pub enum Check {
     HasNot(String),
     /// `reason text`
     Reason(String),
+    /// `uri sip:bob@192.0.2.2`
+    Uri(String),
     /// `contact …`
     Contact(Contact),
     /// `no contacts`
     NoContacts,
+    /// `keep name Header regex`: what the first group of the pattern finds is `$name` from here on.
+    Keep(String, String, String),
+    /// `| text`: the body.
+    Body(Vec<u8>),
     /// `unmirrored`
     Unmirrored,
+    /// `changed`
+    Changed,
 }
 
 /// A contact that a response must list.

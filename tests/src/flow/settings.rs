@@ -6,17 +6,21 @@ use super::script::Flow;
 use shards::auth::{Algorithm, Builder, Realm, Subscribers};
 use shards::io::CoreId;
 use shards::location::Domains;
+use shards::proxy::{ListenerPolicy, Neighbour, Network, NextHop};
 use shards::registrar::{Policy, UnsupportedPath, WhenFull};
 use shards::shard::{Homes, Keys, Limits, Settings};
 use std::str::FromStr;
 use std::sync::Arc;
+
+/// The secret of the node.
+pub(super) const SECRET: [u8; 32] = [7; 32];
 
 /// The settings of the first core.
 pub(super) fn settings(flow: &Flow, homes: Homes) -> Result<Settings, String> {
     let mut settings = Settings {
         core: CoreId(0),
         homes,
-        keys: Keys::derive(&[7; 32]),
+        keys: Keys::derive(&SECRET),
         domains: Arc::new(Domains::new(["sip.test"])),
         listeners: Arc::new([
             "198.51.100.1:5060".parse().unwrap(),
@@ -109,9 +113,79 @@ fn set(settings: &mut Settings, words: &[&str]) -> Result<(), String> {
             let addrs: Result<Vec<_>, _> = addrs.iter().map(|addr| addr.parse()).collect();
             settings.listeners = addrs.map_err(|_| "listen wants addresses".to_owned())?.into();
         }
+        // It chooses the topologies, `Topology::suits`.
+        ["cores", "several"] => {}
+        ["transactions", n] => limits.transactions = number(n)?,
+        ["branches", n] => limits.branches = number(n)?,
+        ["transaction_bytes", n] => limits.transaction_bytes = number(n)?,
+        ["timer_c", n] => settings.proxy.timer_c_secs = number(n)?,
+        ["neighbour", name, networks, domains, next_hop @ ..] if next_hop.len() < 2 => {
+            let networks: Result<_, _> = list(networks).map(network).collect();
+            let neighbour = Neighbour {
+                name: (*name).into(),
+                networks: networks?,
+                domains: list(domains).map(|domain| domain.as_bytes().into()).collect(),
+                next_hop: next_hop.first().map(|hop| self::next_hop(hop)).transpose()?,
+            };
+            let before = settings.proxy.neighbours.iter().cloned();
+            settings.proxy.neighbours = before.chain([neighbour]).collect();
+        }
+        ["challenge", "off"] => {
+            change_listeners(settings, |_, listener| listener.challenges = false);
+        }
+        ["challenge", "off", addr] => {
+            let index = listener(settings, addr)?;
+            change_listeners(settings, |one, listener| listener.challenges &= one != index);
+        }
+        ["advertise", addr, name] => {
+            let index = listener(settings, addr)?;
+            change_listeners(settings, |one, listener| {
+                if one == index {
+                    listener.advertised = Some((*name).into());
+                }
+            });
+        }
         _ => return Err(format!("there is no setting `{}`", words.join(" "))),
     }
     Ok(())
+}
+
+/// The parts of `a,b`; none of `-`.
+fn list(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',').filter(|part| *part != "-")
+}
+
+fn network(text: &str) -> Result<Network, String> {
+    let (ip, bits) = text.split_once('/').unwrap_or((text, ""));
+    let ip: std::net::IpAddr = ip.parse().map_err(|_| format!("`{text}` is no network"))?;
+    let whole = if ip.is_ipv4() { 32 } else { 128 };
+    let prefix_bits = if bits.is_empty() { whole } else { number(bits)? };
+    Ok(Network { ip, prefix_bits })
+}
+
+fn next_hop(text: &str) -> Result<NextHop, String> {
+    if let Ok(addr) = text.parse() {
+        return Ok(NextHop::Address(addr));
+    }
+    let (host, port) = text.rsplit_once(':').ok_or_else(|| format!("`{text}` has no port"))?;
+    Ok(NextHop::Name { host: host.into(), port: number(port)? })
+}
+
+/// The index of the listener with this address.
+fn listener(settings: &Settings, addr: &str) -> Result<usize, String> {
+    let index = settings.listeners.iter().position(|one| one.to_string() == addr);
+    index.ok_or_else(|| format!("there is no listener `{addr}`"))
+}
+
+/// Every listener gets a policy, and this change.
+fn change_listeners(settings: &mut Settings, change: impl Fn(usize, &mut ListenerPolicy)) {
+    let listeners = (0..settings.listeners.len()).map(|index| {
+        let before = settings.proxy.listeners.get(index).cloned();
+        let mut listener = before.unwrap_or_default();
+        change(index, &mut listener);
+        listener
+    });
+    settings.proxy.listeners = listeners.collect();
 }
 
 fn realm(settings: &mut Settings) -> Result<&mut Realm, String> {
