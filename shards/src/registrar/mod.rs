@@ -6,7 +6,7 @@ mod operator;
 mod policy;
 mod response;
 
-pub use operator::{Added, Unmet};
+pub use operator::{Added, Addition, Unmet};
 pub use policy::{Policy, UnsupportedPath, WhenFull};
 
 use crate::io::{Class, Datagram, Instant, Outbox};

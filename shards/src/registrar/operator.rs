@@ -26,6 +26,15 @@ pub struct Added<'a> {
     pub to: LocalAddr,
 }
 
+/// What adding a binding did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Addition {
+    /// Whether it was not bound before.
+    pub is_new: bool,
+    /// Bindings removed to make room.
+    pub replaced: u32,
+}
+
 /// Why an operator's wish was not met; nothing has changed then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unmet {
@@ -44,7 +53,7 @@ pub enum Unmet {
 }
 
 impl Registrar {
-    /// Binds an address-of-record to a contact, or gives an equivalent binding new terms. True where it was not bound before.
+    /// Binds an address-of-record to a contact, or gives an equivalent binding new terms.
     ///
     /// # Errors
     /// Why not.
@@ -54,7 +63,7 @@ impl Registrar {
         aor: &Aor,
         added: &Added<'_>,
         location: &mut Location,
-    ) -> Result<bool, Unmet> {
+    ) -> Result<Addition, Unmet> {
         let uri = Uri::parse(added.contact).map_err(|_malformed| Unmet::BadContact)?;
         let mut path = [0; 2 + Self::PATH_BYTES_MAX];
         let path = bracketed(added.path, &mut path)?;
@@ -79,9 +88,10 @@ impl Registrar {
         };
         let terms = Terms { expires, cseq: 1, branch: 0, q: added.q, reg_id: 0 };
         update.save(held, &record, terms).map_err(|_full| Unmet::LocationFull)?;
-        self.make_room(now, id, &mut update).map_err(|_refusal| Unmet::TooManyContacts)?;
+        let replaced =
+            self.make_room(now, id, &mut update).map_err(|_refusal| Unmet::TooManyContacts)?;
         update.commit(aor, id).map_err(|_full| Unmet::LocationFull)?;
-        Ok(held.is_none())
+        Ok(Addition { is_new: held.is_none(), replaced })
     }
 
     /// Ends an address-of-record's bindings, or those only whose contact is equivalent to a URI, and gives how many.

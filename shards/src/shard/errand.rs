@@ -8,7 +8,7 @@ use crate::auth::Subscribers;
 use crate::io::{Input, Instant, ListenerId, LocalAddr, Outbox, Peer, UnixTime};
 use crate::location::{Aor, Listing};
 use crate::proxy::{Asked, Proxy, Trace};
-use crate::registrar::{Added, Registrar, Unmet};
+use crate::registrar::{Added, Addition, Registrar, Unmet};
 use crate::store::Memory;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -181,9 +181,12 @@ impl Shard {
                     to: LocalAddr { listener: ListenerId(0), ip },
                 };
                 let added = self.registrar.add(now, aor, &added, &mut self.location);
-                self.metrics.bindings_created += u64::from(added == Ok(true));
-                self.metrics.bindings_refreshed += u64::from(added == Ok(false));
-                added.map(Done::Added)
+                added.map(|Addition { is_new, replaced }| {
+                    self.metrics.bindings_created += u64::from(is_new);
+                    self.metrics.bindings_refreshed += u64::from(!is_new);
+                    self.metrics.bindings_replaced += u64::from(replaced);
+                    Done::Added(is_new)
+                })
             }
             Command::Memory => {
                 *memory = self.memory();
@@ -395,6 +398,20 @@ mod tests {
         assert_eq!(add(&mut shard, "b", "sip:e@h", None), Ok(Done::Added(true)));
         assert_eq!(add(&mut shard, "c", "sip:f@h", None), Err(Unmet::LocationFull));
         assert_eq!(shard.gauges().bindings, 4);
+    }
+
+    #[test]
+    fn what_an_operator_adds_in_the_place_of_another_is_counted_as_replaced() {
+        let mut shard = shard(10);
+        let policy =
+            Policy { max_contacts: 2, when_full: WhenFull::ReplaceOldest, ..Policy::default() };
+        shard.registrar = Registrar::new(policy, 8, 1000);
+        for contact in ["sip:a@h", "sip:b@h", "sip:c@h", "sip:d@h"] {
+            assert_eq!(add(&mut shard, "a", contact, Some(9)), Ok(Done::Added(true)));
+        }
+        let metrics = shard.metrics();
+        assert_eq!((metrics.bindings_created, metrics.bindings_replaced), (4, 2));
+        assert_eq!(shard.gauges().bindings, 2);
     }
 
     #[test]
