@@ -149,8 +149,9 @@ impl Registrar {
                 && (terms.cseq, terms.branch) == (message.cseq().number, branch)
                 && record.from == datagram.from
         });
-        self.path.clear();
-        is_repeated.then(|| Registered::nothing(Class::Duplicate, id))
+        // RFC 3327 5.3: the answer has the Path. What can't be read is not what made the binding.
+        (is_repeated && self.path(message).is_ok())
+            .then(|| Registered::nothing(Class::Duplicate, id))
     }
 
     /// Collects the Path, RFC 3327 5.3.
