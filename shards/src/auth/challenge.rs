@@ -4,7 +4,7 @@ use super::digest::Algorithm;
 use super::nonce;
 use crate::io::{Outbox, Verdict};
 use crate::uas::{self, Caller};
-use crate::wire::HeaderId;
+use crate::wire::{HeaderId, Response};
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::vec::Vec;
@@ -119,7 +119,8 @@ impl Lines {
         Lines { asker, lines: algorithms.iter().map(line).collect() }
     }
 
-    /// Sends a challenge, once: it is not kept and never retransmitted, RFC 3261 26.3.2.4.
+    /// Sends a challenge, once: it is not kept and never retransmitted, RFC 3261 26.3.2.4. To a request that is too short to be
+    /// answered with the whole offer it has the strongest of it; silence would keep its phone out for good.
     pub(super) fn send(
         &self,
         caller: &Caller<'_>,
@@ -129,7 +130,12 @@ impl Lines {
         let (status, reason) = self.asker.status();
         let end: &[u8] = if challenge.cause.is_stale() { b", stale=true\r\n" } else { b"\r\n" };
         uas::refuse_with(caller, status, reason, out, |response| {
-            for [before, behind] in &self.lines {
+            let room = uas::refusal_bytes_max(caller).saturating_sub(Response::END_BYTES);
+            for (place, [before, behind]) in self.lines.iter().enumerate() {
+                let line = before.len() + challenge.nonce.len() + behind.len() + end.len();
+                if place > 0 && response.written().len() + line > room {
+                    break;
+                }
                 response.put(before);
                 response.put(&challenge.nonce);
                 response.put(behind);

@@ -34,7 +34,8 @@ use replay::{Replays, Seen};
 pub struct Realm {
     /// Its name, without quotes, backslashes and controls.
     pub name: Arc<str>,
-    /// What is offered, strongest first: to everybody the same, whoever they say they are.
+    /// What is offered, strongest first: to everybody the same, whoever they say they are, as far as there is room in twice the
+    /// bytes of their request.
     pub algorithms: Vec<Algorithm>,
     /// How long a nonce may be used, in seconds.
     pub nonce_lifetime_secs: u32,
@@ -429,16 +430,4 @@ impl core::fmt::Debug for Keys {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn counts_have_eight_digits() {
-        assert_eq!(count(b"00000001"), Some(1));
-        assert_eq!(count(b"fffffFFF"), Some(u32::MAX));
-        for bad in [&b""[..], b"1", b"0000001", b"000000001", b"0000000g", b"+0000001", b" 0000001"]
-        {
-            assert_eq!(count(bad), None);
-        }
-    }
-}
+mod tests;

@@ -150,11 +150,16 @@ pub fn refuse_with(
     };
     headers(&mut response);
     let reply = response.finish();
-    // Nobody has been authenticated, so the source may be forged: it never gets more than twice what came from it.
-    if reply.written().len() > 2 * caller.datagram.bytes.len() {
+    if reply.written().len() > refusal_bytes_max(caller) {
         return Verdict::Dropped(Reason::Amplifies);
     }
     caller.send(reply, Verdict::Refused(status))
+}
+
+/// The most bytes of a refusal. Nobody has been authenticated, so the source may be forged: it never gets more than twice what came
+/// from it.
+pub(crate) fn refusal_bytes_max(caller: &Caller<'_>) -> usize {
+    2 * caller.datagram.bytes.len()
 }
 
 /// Whether all option tags in a header are understood; RFC 3261 8.2.2.3 for Require, 16.3 step 5 for Proxy-Require.

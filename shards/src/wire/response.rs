@@ -16,7 +16,13 @@ pub struct Response<'a> {
     reply: Reply<'a>,
 }
 
+/// What ends the headers of a response without a body.
+const END: &[u8] = b"Content-Length: 0\r\n\r\n";
+
 impl<'a> Response<'a> {
+    /// How many bytes [`finish`](Self::finish) adds.
+    pub const END_BYTES: usize = END.len();
+
     /// Writes the status line and what is copied from the request behind `index`, which was parsed and may be malformed: Via,
     /// From, To, Call-ID and `CSeq` as far as they were found. `tag` goes into the To unless that has one or the status is 100.
     /// `None`: there is no Via, so nobody could tell whose response it is.
@@ -108,7 +114,7 @@ impl<'a> Response<'a> {
     #[must_use]
     #[inline]
     pub fn finish(mut self) -> Reply<'a> {
-        self.reply.put(b"Content-Length: 0\r\n\r\n");
+        self.reply.put(END);
         self.reply
     }
 }
