@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use tests::sim::plan::{Fault, Plan, Wishes};
 use tests::sim::run;
 
-const USAGE: &str = "sim SEED | FIRST..END  [--cores N] [--agents N] [--chaos SECONDS] [--without FAULT]... [--only FAULT]... [--plan] [--all]
+const USAGE: &str = "sim SEED | FIRST..END  [--cores N] [--agents N] [--chaos SECONDS] [--digest on|off] [--without FAULT]... [--only FAULT]... [--plan] [--all]
   each seed is a world of its own; a failure says how to see it again. --plan shows what a seed draws and sees, too, and --all
   more of the events before a failure";
 
@@ -73,6 +73,7 @@ fn parse(arguments: &[String]) -> Result<Arguments, String> {
             "--cores" => wishes.cores = Some(number(value()?)?),
             "--agents" => wishes.agents = Some(number(value()?)?),
             "--chaos" => wishes.chaos_secs = Some(number(value()?)?),
+            "--digest" => wishes.digest = Some(switch(value()?)?),
             "--without" => wishes.without.push(fault(value()?)?),
             "--only" => wishes.only.push(fault(value()?)?),
             "--plan" => shows_plan = true,
@@ -95,6 +96,14 @@ fn range(text: &str) -> Result<Range<u64>, String> {
 
 fn number<T: std::str::FromStr>(text: &str) -> Result<T, String> {
     text.parse().map_err(|_| format!("`{text}` is no number"))
+}
+
+fn switch(text: &str) -> Result<bool, String> {
+    match text {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err(format!("`{text}` is neither on nor off")),
+    }
 }
 
 fn fault(name: &str) -> Result<Fault, String> {

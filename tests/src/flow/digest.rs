@@ -63,7 +63,7 @@ impl Challenges {
         *count += 1;
         let (nc, cnonce) = (or("nc", format!("{count:08x}")), or("cnonce", "0a4f113b".to_owned()));
         let (uri, qop) = (or("uri", uri.to_owned()), or("qop", "auth".to_owned()));
-        let hash = |text: &str| hash(&algorithm, text);
+        let hash = |text: &str| hash(algorithm.trim_end_matches("-sess"), text.as_bytes());
         let mut secret = hash(&format!(
             "{}:{}:{}",
             or("hash-username", answer.username.clone()),
@@ -113,8 +113,10 @@ pub fn verifiers(username: &str, realm: &str, password: &str) -> [Vec<u8>; 3] {
     ]
 }
 
-fn hash(algorithm: &str, text: &str) -> String {
-    let bytes = match algorithm.trim_end_matches("-sess") {
+/// The hash of a text in hexadecimal digits; MD5 where the algorithm is none of RFC 8760's.
+#[must_use]
+pub fn hash(algorithm: &str, text: &[u8]) -> String {
+    let bytes = match algorithm {
         "SHA-256" => Sha256::digest(text).to_vec(),
         "SHA-512-256" => Sha512_256::digest(text).to_vec(),
         _ => Md5::digest(text).to_vec(),

@@ -93,7 +93,7 @@
 //! all shards.
 
 mod check;
-mod digest;
+pub mod digest;
 mod forward;
 mod memory;
 mod message;

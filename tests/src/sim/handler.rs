@@ -29,8 +29,8 @@ pub trait Handler: Debug {
     fn metrics(&self) -> &Metrics;
     /// How full it is.
     fn gauges(&self) -> Gauges;
-    /// Every binding that is offered, as the control plane is told of them: page by page.
-    fn table(&mut self, now: Instant) -> Table;
+    /// Runs an errand of the control side.
+    fn run(&mut self, now: Instant, errand: &mut Errand);
     /// Walks the invariants.
     fn check(&self);
 }
@@ -42,6 +42,25 @@ pub type Make = dyn Fn(Settings) -> Box<dyn Handler>;
 #[must_use]
 pub fn shard(settings: Settings) -> Box<dyn Handler> {
     Box::new(Shard::new(settings))
+}
+
+/// Every binding that a core offers, as the control plane is told of them: page by page.
+///
+/// # Panics
+/// Where an address-of-record is listed twice.
+pub fn table(handler: &mut dyn Handler, now: Instant) -> Table {
+    let mut table = Table::new();
+    let mut errand = Errand::new(Command::Page { from: 0, aors: Listing::PAGE_AORS });
+    loop {
+        handler.run(now, &mut errand);
+        for (aor, bindings) in errand.listing.aors() {
+            let bindings =
+                bindings.map(|binding| (binding.record.contact.to_vec(), binding.terms.expires));
+            assert!(table.insert(aor.to_vec(), bindings.collect()).is_none(), "listed twice");
+        }
+        let Ok(Done::Listed(Some(from))) = errand.result else { return table };
+        errand.command = Command::Page { from, aors: Listing::PAGE_AORS };
+    }
 }
 
 impl Handler for Shard {
@@ -63,20 +82,11 @@ impl Handler for Shard {
         Shard::expire(self, now, budget, out);
     }
 
-    fn table(&mut self, now: Instant) -> Table {
-        let mut table = Table::new();
-        let mut errand = Errand::new(Command::Page { from: 0, aors: Listing::PAGE_AORS });
+    fn run(&mut self, now: Instant, errand: &mut Errand) {
+        // What an operator asks for here sends nothing and reads no calendar.
         let mut out = Outbox::new(1, 0);
-        loop {
-            self.run(now, UnixTime(0), &mut errand, &mut out);
-            for (aor, bindings) in errand.listing.aors() {
-                let bindings = bindings
-                    .map(|binding| (binding.record.contact.to_vec(), binding.terms.expires));
-                assert!(table.insert(aor.to_vec(), bindings.collect()).is_none(), "listed twice");
-            }
-            let Ok(Done::Listed(Some(from))) = errand.result else { return table };
-            errand.command = Command::Page { from, aors: Listing::PAGE_AORS };
-        }
+        Shard::run(self, now, UnixTime(0), errand, &mut out);
+        assert!(out.sends().is_empty(), "an errand that sends something");
     }
 
     fn deadline(&self) -> Option<Instant> {

@@ -59,6 +59,13 @@ pub enum Event {
         /// How many.
         count: u64,
     },
+    /// A core ran an errand.
+    Ran {
+        /// The core.
+        core: CoreId,
+        /// What was asked, and what came of it.
+        what: String,
+    },
     /// Something else: a fault, a user agent's decision, a phase.
     Note(String),
 }
@@ -110,6 +117,10 @@ impl Log {
             Event::Expired { core, count } => {
                 self.mix(6 + (u64::from(core.0) << 8));
                 self.mix(*count);
+            }
+            Event::Ran { core, what } => {
+                self.mix(8 + (u64::from(core.0) << 8));
+                self.mix_bytes(what.as_bytes());
             }
             Event::Note(text) => {
                 self.mix(7);
@@ -192,6 +203,7 @@ impl fmt::Display for Event {
             Event::Answered { to, bytes } => write!(f, "node answers {to}: {}", Brief(bytes)),
             Event::Received { at, bytes } => write!(f, "{at} receives {}", Brief(bytes)),
             Event::Expired { core, count } => write!(f, "core {}: {count} bindings expire", core.0),
+            Event::Ran { core, what } => write!(f, "core {}: {what}", core.0),
             Event::Note(text) => f.write_str(text),
         }
     }
@@ -210,12 +222,23 @@ impl fmt::Display for Brief<'_> {
         let mut shown = 0;
         for line in lines {
             let name = line.split(|&byte| byte == b':').next().unwrap_or_default().trim_ascii();
-            let told: [&[u8]; 11] = [
-                b"to", b"t", b"call-id", b"i", b"cseq", b"contact", b"m", b"expires", b"path",
-                b"via", b"v",
+            let told: [&[u8]; 13] = [
+                b"to",
+                b"t",
+                b"call-id",
+                b"i",
+                b"cseq",
+                b"contact",
+                b"m",
+                b"expires",
+                b"path",
+                b"via",
+                b"v",
+                b"authorization",
+                b"www-authenticate",
             ];
             if shown < SHOWN && told.iter().any(|told| name.eq_ignore_ascii_case(told)) {
-                let line = &line[..line.len().min(160)];
+                let line = &line[..line.len().min(260)];
                 shown += line.len();
                 write!(f, " | {}", line.escape_ascii())?;
             }

@@ -1,6 +1,7 @@
 //! What a REGISTER means, apart from how it is written; the many ways to write it; and reading it back with the server's parser.
 //! A message that nobody altered is judged by what its sender meant, and the parser has to have read just that.
 
+use super::credentials::{Authorization, Credentials, REALM};
 use super::random::Random;
 use shards::wire::{
     self, Contact as WireContact, HeaderId, Index, Message, Method, Peek, StartLine, Uri,
@@ -35,6 +36,8 @@ pub struct Register {
     pub require: List<Vec<u8>>,
     /// The option tags in Supported.
     pub supported: List<Vec<u8>>,
+    /// What it says of its sender.
+    pub authorization: Authorization,
 }
 
 /// The values of a header, and whether they end in something that breaks the grammar.
@@ -168,6 +171,11 @@ impl Register {
             path: List::read(path.map(|address| address.map(|address| address.raw.to_vec()))),
             require: tags(HeaderId::Require),
             supported: tags(HeaderId::Supported),
+            authorization: match message.credentials(HeaderId::Authorization, REALM.as_bytes()) {
+                Ok(Some(read)) => Authorization::Given(Box::new(Credentials::read(&read))),
+                Ok(None) => Authorization::Nothing,
+                Err(_) => Authorization::Broken,
+            },
         }
     }
 
@@ -241,6 +249,10 @@ impl Register {
             if !values.is_empty() {
                 headers.push((name, compact, values.clone()));
             }
+        }
+        if let Authorization::Given(credentials) = &self.authorization {
+            let value = credentials.write(style, random);
+            headers.push((b"Authorization", b"Authorization", vec![value]));
         }
         if style.talkative {
             headers.push((
@@ -422,6 +434,26 @@ mod tests {
             ),
             require: List::default(),
             supported: List::of((0..random.below(2)).map(|_| b"path".to_vec()).collect()),
+            authorization: if random.chance(500) {
+                Authorization::Given(Box::new(credentials(random)))
+            } else {
+                Authorization::Nothing
+            },
+        }
+    }
+
+    fn credentials(random: &mut Random) -> Credentials {
+        let mut option = |value: &[u8]| random.chance(500).then(|| value.to_vec());
+        Credentials {
+            username: b"al\\\"ice".to_vec(),
+            realm: REALM.as_bytes().to_vec(),
+            nonce: b"abc-_".to_vec(),
+            uri: b"sip:sip.test;x=1,2".to_vec(),
+            response: b"0123".to_vec(),
+            algorithm: option(b"SHA-512-256"),
+            qop: option(b"auth"),
+            nc: option(b"0000000a"),
+            cnonce: option(b""),
         }
     }
 }

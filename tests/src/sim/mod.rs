@@ -7,18 +7,22 @@
 //! - [`network`], [`mutation`]: links and what they do to datagrams
 //! - [`node`], [`handler`]: cores, sockets, rings and outboxes around the shards
 //! - [`ua`]: user agents, their transactions and habits, and the attacker
-//! - [`message`]: what a REGISTER means, and the ways to write it
+//! - [`message`], [`credentials`]: what a REGISTER means and says of its sender, and the ways to write it
+//! - [`operator`], [`directory`]: who changes bindings by hand, and who may register
 //! - [`mod@reference`]: the registrar that says what had to come of it
 //! - [`oracle`]: the rules
 //! - [`log`]: the hash over all events, and the last of them as text
 //! - [`sabotage`]: shards broken on purpose, to try the rules on
 
+pub mod credentials;
+pub mod directory;
 pub mod handler;
 pub mod log;
 pub mod message;
 pub mod mutation;
 pub mod network;
 pub mod node;
+pub mod operator;
 pub mod oracle;
 pub mod plan;
 pub mod random;

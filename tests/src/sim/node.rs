@@ -1,10 +1,12 @@
 //! The node under simulation: cores with their sockets, rings and outboxes, as the worker of the server has them, in virtual time
 //! and on one thread. It decides nothing of SIP and leaves every judgement to the oracle.
 
+use super::directory::Directory;
 use super::handler::{Handler, Make, Table};
 use super::log::{Event, Log};
 use super::network::Packet;
-use super::oracle::{Oracle, Step};
+use super::operator::{Sent, Told};
+use super::oracle::{Oracle, Ran, Step};
 use super::plan::{Fault, Plan};
 use super::random::Random;
 use shards::io::{CoreId, Datagram, Input, Instant, LocalAddr, Outbox, Peer, UnixTime, Verdict};
@@ -87,7 +89,7 @@ pub struct Scene<'a> {
 impl Node {
     /// The node of a plan, started.
     #[must_use]
-    pub fn new(plan: &Plan, make: &Make, random: Random) -> Self {
+    pub fn new(plan: &Plan, make: &Make, directory: &Directory, random: Random) -> Self {
         let strength = |fault| u64::from(plan.strength(fault));
         let capacity = |fault, most: usize| match strength(fault) {
             0 => most,
@@ -107,13 +109,20 @@ impl Node {
             egress_loss: plan.strength(Fault::EgressLoss) * 4,
             random,
         };
-        node.start(plan, make, plan.cores);
+        node.start(plan, make, plan.cores, 0, directory);
         node
     }
 
-    /// Starts with this many cores and nothing else: what waited is gone.
-    pub fn start(&mut self, plan: &Plan, make: &Make, cores: u16) {
-        let settings = plan.settings(cores);
+    /// Starts for the time of a number with this many cores and a file, and nothing else: what waited is gone.
+    pub fn start(
+        &mut self,
+        plan: &Plan,
+        make: &Make,
+        cores: u16,
+        start: u64,
+        directory: &Directory,
+    ) {
+        let settings = plan.settings(cores, start, directory);
         self.cores = (0..cores)
             .map(|core| {
                 let settings = shards::shard::Settings {
@@ -297,9 +306,27 @@ impl Node {
         self.plan_turn(core, scene.now);
     }
 
+    /// Hands an errand to its core, and what came of it to the oracle.
+    pub fn run(&mut self, mut sent: Sent, scene: &mut Scene<'_>) {
+        let core = usize::from(sent.core.0);
+        let handler = &mut self.cores[core].handler;
+        handler.run(scene.now, &mut sent.errand);
+        scene
+            .log
+            .push(scene.now, Event::Ran { core: sent.core, what: Told(&sent.errand).to_string() });
+        scene.oracle.ran(&Ran {
+            now: scene.now,
+            core: sent.core,
+            errand: &sent.errand,
+            directory: sent.directory.as_ref(),
+            handler: &**handler,
+        });
+        self.plan_turn(core, scene.now);
+    }
+
     /// Every binding that a core offers.
     pub fn table(&mut self, core: usize, now: Instant) -> Table {
-        self.cores[core].handler.table(now)
+        super::handler::table(&mut *self.cores[core].handler, now)
     }
 
     fn expire(&mut self, core: usize, scene: &mut Scene<'_>) {

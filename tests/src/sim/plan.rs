@@ -1,8 +1,11 @@
 //! What one seed does: how large its world is, what the operator has configured, and which faults it knows and how hard they hit.
 //! Every seed draws a subset of the faults (swarm testing: what is always on hides what only shows without it).
 
+use super::credentials::REALM;
+use super::directory::Directory;
 use super::random::Random;
 use super::reference::uri::Place;
+use shards::auth::{Algorithm, Realm};
 use shards::io::CoreId;
 use shards::location::Domains;
 use shards::registrar::{Policy, UnsupportedPath, WhenFull};
@@ -70,6 +73,21 @@ faults! {
     SmallTable = "small-table",
     /// Somebody forges, replays, floods and sends garbage.
     Hostile = "hostile",
+    /// Somebody who may adds and removes bindings by hand, and changes who may register.
+    Operator = "operator",
+}
+
+/// How whoever registers has to show who he is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Digest {
+    /// What is offered, strongest first.
+    pub algorithms: Vec<Algorithm>,
+    /// How long a nonce is good, in seconds.
+    pub nonce_lifetime_secs: u32,
+    /// The nonces whose uses a core remembers.
+    pub nonces: usize,
+    /// Whether the node has the same secret after a restart, from a file; without one it makes another.
+    pub keeps_secret: bool,
 }
 
 /// Everything that is decided before the first event.
@@ -105,6 +123,8 @@ pub struct Plan {
     pub expire_budget: u32,
     /// Whether a core reads ahead what it takes from its socket.
     pub foresees: bool,
+    /// How whoever registers shows who he is; `None` where everybody is believed.
+    pub digest: Option<Digest>,
     /// The faults that this seed knows, and how hard each hits, from 1 to 100.
     pub faults: BTreeMap<Fault, u32>,
 }
@@ -118,6 +138,8 @@ pub struct Wishes {
     pub agents: Option<usize>,
     /// How many seconds things break.
     pub chaos_secs: Option<u64>,
+    /// Whether there is digest.
+    pub digest: Option<bool>,
     /// Faults to leave out.
     pub without: Vec<Fault>,
     /// These faults and no others, where there are any.
@@ -134,6 +156,8 @@ impl fmt::Display for Wishes {
         option("cores", self.cores.map(|cores| cores.to_string()))?;
         option("agents", self.agents.map(|agents| agents.to_string()))?;
         option("chaos", self.chaos_secs.map(|secs| secs.to_string()))?;
+        let on = |is_on| if is_on { "on" } else { "off" }.to_owned();
+        option("digest", self.digest.map(on))?;
         for fault in &self.without {
             option("without", Some(fault.name().to_owned()))?;
         }
@@ -149,8 +173,11 @@ impl Plan {
     #[must_use]
     pub fn new(seed: u64, wishes: &Wishes) -> Self {
         let mut random = Random::new(seed);
+        // What was thought of later is drawn apart, so that a seed's world without it is what it was before.
+        let mut later = Random::new(seed ^ 0xd16e_57ed);
         let mut faults = BTreeMap::new();
         for &fault in Fault::ALL {
+            let random = if fault == Fault::Operator { &mut later } else { &mut random };
             // Drawn for all, so that leaving one out does not change the others.
             let (is_on, strength) =
                 (random.chance(400), u32::try_from(random.within(1, 100)).unwrap());
@@ -174,6 +201,7 @@ impl Plan {
         let devices_max = random.within(1, 3);
         let policy = policy(&mut random);
         let limits = limits(&mut random, agents, &faults);
+        let (has_digest, digest) = (later.chance(350), digest(&mut later, agents, &faults));
         Plan {
             seed,
             cores: wishes.cores.unwrap_or(cores),
@@ -195,6 +223,7 @@ impl Plan {
             outbox: usize::try_from(random.log_within(1, 64)).unwrap(),
             expire_budget: u32::try_from(random.log_within(1, 256)).unwrap(),
             foresees: random.chance(700),
+            digest: wishes.digest.unwrap_or(has_digest).then_some(digest),
             faults,
         }
     }
@@ -212,24 +241,50 @@ impl Plan {
     /// Where the node listens.
     pub const LISTENERS: [&'static str; 2] = ["198.51.100.1:5060", "[2001:db8::1]:5060"];
 
-    /// The settings of a node with this many cores, for its first one.
+    /// The settings of a node with this many cores, for its first one, at its start of a number and with whom its file has.
     #[must_use]
-    pub fn settings(&self, cores: u16) -> Settings {
-        let mut secret = [0; 32];
-        secret[..8].copy_from_slice(&self.seed.to_le_bytes());
-        let domains = if self.any_domain { Domains::any() } else { Domains::new([Self::DOMAIN]) };
+    pub fn settings(&self, cores: u16, start: u64, directory: &Directory) -> Settings {
+        let realm = |digest: &Digest| Realm {
+            name: REALM.into(),
+            algorithms: digest.algorithms.clone(),
+            nonce_lifetime_secs: digest.nonce_lifetime_secs,
+            nonces: digest.nonces,
+            subscribers: directory.subscribers(&digest.algorithms),
+        };
         Settings {
             core: CoreId(0),
             homes: Homes::all(cores),
-            keys: Keys::derive(&secret),
-            domains: Arc::new(domains.with_alias(Self::ALIAS, Self::DOMAIN)),
+            keys: self.keys(start),
+            domains: Arc::new(self.domains()),
             listeners: self.listeners().into(),
             policy: self.policy.clone(),
-            // Everybody is believed: what a replay may do is then for RFC 3261 10.3 alone to say.
             proxy: shards::proxy::Policy::default(),
-            realm: None,
+            // Where everybody is believed, what a replay may do is for RFC 3261 10.3 alone to say.
+            realm: self.digest.as_ref().map(realm),
             limits: self.limits.clone(),
         }
+    }
+
+    /// The number of the secret that a node has at its start of a number.
+    #[must_use]
+    pub fn secret(&self, start: u64) -> u64 {
+        if self.digest.as_ref().is_some_and(|digest| !digest.keeps_secret) { start } else { 0 }
+    }
+
+    /// The keys of a node at its start of a number.
+    #[must_use]
+    pub fn keys(&self, start: u64) -> Keys {
+        let mut secret = [0; 32];
+        secret[..8].copy_from_slice(&self.seed.to_le_bytes());
+        secret[8..16].copy_from_slice(&self.secret(start).to_le_bytes());
+        Keys::derive(&secret)
+    }
+
+    /// The domains that a node answers for.
+    #[must_use]
+    pub fn domains(&self) -> Domains {
+        let domains = if self.any_domain { Domains::any() } else { Domains::new([Self::DOMAIN]) };
+        domains.with_alias(Self::ALIAS, Self::DOMAIN)
     }
 
     /// The same, as the reference knows it.
@@ -242,7 +297,9 @@ impl Plan {
         Place { any: self.any_domain, domains, listeners: self.listeners() }
     }
 
-    fn listeners(&self) -> Vec<SocketAddr> {
+    /// The addresses that a node listens on.
+    #[must_use]
+    pub fn listeners(&self) -> Vec<SocketAddr> {
         Self::LISTENERS.iter().map(|listener| listener.parse().unwrap()).collect()
     }
 }
@@ -287,6 +344,19 @@ fn limits(random: &mut Random, agents: usize, faults: &BTreeMap<Fault, u32>) -> 
     }
 }
 
+fn digest(random: &mut Random, agents: usize, faults: &BTreeMap<Fault, u32>) -> Digest {
+    use Algorithm::{Md5, Sha256, Sha512_256};
+    let offers: [&[Algorithm]; 5] =
+        [&[Md5], &[Md5], &[Sha256, Md5], &[Sha512_256], &[Sha512_256, Sha256, Md5]];
+    let is_small = faults.contains_key(&Fault::SmallMemory);
+    Digest {
+        algorithms: random.pick(&offers).to_vec(),
+        nonce_lifetime_secs: random.pick(&[5, 30, 300, 3600]),
+        nonces: if is_small { (agents / 4).max(8) } else { agents * 32 + 1024 },
+        keeps_secret: random.chance(600),
+    }
+}
+
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Plan { seed, cores, agents, devices_max, groups, chaos, pause, .. } = self;
@@ -302,6 +372,9 @@ impl fmt::Display for Plan {
         )?;
         writeln!(f, "{:?}", self.policy)?;
         writeln!(f, "{:?}", self.limits)?;
+        if let Some(digest) = &self.digest {
+            writeln!(f, "{digest:?}")?;
+        }
         let faults =
             self.faults.iter().map(|(fault, strength)| format!("{} {strength}", fault.name()));
         write!(f, "faults: {}", faults.collect::<Vec<_>>().join(", "))

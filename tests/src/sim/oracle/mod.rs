@@ -2,16 +2,23 @@
 //! was broken. It never touches the node.
 
 mod answers;
+mod credentials;
+mod errands;
 mod memory;
 
+use super::directory::Directory;
 use super::handler::{Handler, Table};
 use super::message::{List, Reading, Register, Via};
 use super::network::Packet;
 use super::node;
 use super::plan::Plan;
+use super::reference::gate::Gate;
 use super::reference::{Accepted, Changes, Expected, Heard, Reference};
 use super::ua::response::Response;
+use credentials::Passage;
+pub use errands::Ran;
 use memory::{Memory, Remembered};
+use shards::auth::Cause;
 use shards::io::{Class, CoreId, Instant, LocalAddr, Outcome, Reason, UnixTime, Verdict};
 use shards::shard::{Limits, Metrics};
 use shards::wire::Index;
@@ -45,6 +52,18 @@ pub enum Rule {
     ReplayChangesNothing,
     /// What the registrar answers is what RFC 3261 10.3 asks for.
     AsTheReference,
+    /// Nobody registers without the right credentials.
+    OnlyWithCredentials,
+    /// Nobody registers what is another's.
+    OnlyOnesOwn,
+    /// No count of a nonce passes twice.
+    ReplayNeverPasses,
+    /// A challenge does not tell who there is.
+    StrangersLookAlike,
+    /// A challenge is made anew each time, and not kept.
+    ChallengeStateless,
+    /// What an operator wishes is done, and nothing else.
+    ErrandDone,
     /// A binding that was acknowledged is there until it expires or is removed.
     BindingKept,
     /// What has expired is not offered.
@@ -100,6 +119,8 @@ pub struct Step<'a> {
 struct Ledger {
     inputs: u64,
     before: Totals,
+    /// Requests that did not show whose they are, by their causes.
+    challenged: [u64; Cause::ALL.len()],
     /// Since the invariants were last walked.
     unchecked: u64,
 }
@@ -115,6 +136,8 @@ struct Totals {
 #[derive(Debug)]
 pub struct Oracle {
     reference: Reference,
+    /// Who may register, where that is asked.
+    gate: Option<Gate>,
     limits: Limits,
     ledgers: Vec<Ledger>,
     memory: Memory,
@@ -127,10 +150,11 @@ pub struct Oracle {
 }
 
 impl Oracle {
-    /// The judge of a plan's node.
+    /// The judge of a plan's node, which has read a file of subscribers.
     #[must_use]
-    pub fn new(plan: &Plan) -> Self {
+    pub fn new(plan: &Plan, directory: &Rc<Directory>) -> Self {
         Oracle {
+            gate: plan.digest.as_ref().map(|digest| Gate::new(plan, digest, directory)),
             reference: Reference::new(plan.policy.clone(), plan.limits.contacts, plan.place()),
             limits: plan.limits.clone(),
             ledgers: vec![Ledger::default(); usize::from(plan.cores)],
@@ -144,8 +168,11 @@ impl Oracle {
     }
 
     /// The node was started again: what it held in memory is gone, and that is declared.
-    pub fn restarted(&mut self, cores: u16) {
+    pub fn restarted(&mut self, cores: u16, directory: &Rc<Directory>) {
         self.reference.clear();
+        if let Some(gate) = &mut self.gate {
+            gate.restarted(cores, directory);
+        }
         self.memory.clear();
         self.homes.clear();
         self.ledgers = vec![Ledger::default(); usize::from(cores)];
@@ -185,6 +212,9 @@ impl Oracle {
     /// Judges an input.
     pub fn handled(&mut self, step: &Step<'_>) {
         let Outcome { class, verdict } = step.outcome;
+        if let Some(gate) = &mut self.gate {
+            gate.shown(step.core, step.now, step.wall);
+        }
         self.saw(class.label());
         match verdict {
             Verdict::Refused(status) => self.saw(&status.to_string()),
@@ -248,16 +278,8 @@ impl Oracle {
     pub fn question(&mut self, aor: &[u8], listener: u16) -> Option<(usize, Packet)> {
         let home = self.homes.get(&[b"aor ", aor].concat())?;
         self.asked += 1;
-        let (user, domain) = match aor.iter().rposition(|&byte| byte == b'@') {
-            Some(at) => (Some(&aor[..at]), &aor[at + 1..]),
-            None => (None, aor),
-        };
-        let mut to = b"sip:".to_vec();
-        if let Some(user) = user {
-            to.extend(user.iter().flat_map(|byte| format!("%{byte:02x}").into_bytes()));
-            to.push(b'@');
-        }
-        to.extend(domain);
+        let to = super::operator::uri(aor);
+        let domain = aor.rsplit(|&byte| byte == b'@').next().unwrap_or_default();
         let register = Register {
             request_uri: [b"sip:", domain].concat(),
             from: b"sip:oracle@sip.test".to_vec(),
@@ -350,12 +372,7 @@ impl Oracle {
         if before.expired != after.expired {
             self.broken(Rule::BindingsAddUp, "an input has let bindings expire".to_owned());
         }
-        Changes {
-            created: after.changes.created - before.changes.created,
-            refreshed: after.changes.refreshed - before.changes.refreshed,
-            removed: after.changes.removed - before.changes.removed,
-            replaced: after.changes.replaced - before.changes.replaced,
-        }
+        after.changes.since(before.changes)
     }
 
     /// A message lives on one core, and only there it is more than passed on.
@@ -433,12 +450,18 @@ impl Oracle {
                 return;
             }
         }
-        let expected = self.reference.judge(step.now, heard);
-        let Outcome { class, verdict } = step.outcome;
-        let is_refused = !matches!(verdict, Verdict::Replied);
+        let passage =
+            self.check_credentials(step, heard, aor.as_deref(), changes, response.as_ref());
+        let is_refused = !matches!(step.outcome.verdict, Verdict::Replied);
         if is_refused && changes != Changes::default() {
+            let verdict = step.outcome.verdict;
             self.broken(Rule::ReplayChangesNothing, format!("{verdict:?} came to {changes:?}"));
         }
+        if passage == Passage::Closed {
+            return;
+        }
+        let expected = self.reference.judge(step.now, heard);
+        let Outcome { class, verdict } = step.outcome;
         match (expected, verdict, response) {
             (Expected::Accepted(accepted), Verdict::Replied, Some(response)) => {
                 if (class, changes) != (accepted.class, accepted.changes) {
@@ -507,10 +530,14 @@ impl Oracle {
 
     /// Whether a core may say that its table is full.
     fn is_full(&self, step: &Step<'_>, heard: &Heard<'_>) -> bool {
+        self.is_crowded(step.handler, heard.register.contacts.values.len())
+    }
+
+    /// Whether a core may have no room for some more bindings.
+    fn is_crowded(&self, handler: &dyn Handler, contacts: usize) -> bool {
         /// The largest block of an arena, and a page for each of the strings of a request.
         const ROOM_BYTES: usize = 64 * 1024 + 32 * 4096;
-        let gauges = step.handler.gauges();
-        let contacts = heard.register.contacts.values.len();
+        let gauges = handler.gauges();
         gauges.bindings + contacts > self.limits.bindings
             || gauges.arena_bytes - gauges.arena_used_bytes < ROOM_BYTES
     }

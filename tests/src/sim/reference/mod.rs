@@ -2,6 +2,8 @@
 //! heard, in the order in which the home core heard it, and says what had to come of it. It shares no code with the server's
 //! registrar and location table; the server's parser tells it what a message says and whether a URI is sound.
 
+pub mod gate;
+pub mod operator;
 pub mod uri;
 
 use super::message::{Address, Contact, List, Register, Via};
@@ -107,6 +109,19 @@ pub struct Changes {
     pub replaced: u64,
 }
 
+impl Changes {
+    /// What has come to those of an earlier time.
+    #[must_use]
+    pub fn since(self, earlier: Changes) -> Changes {
+        Changes {
+            created: self.created - earlier.created,
+            refreshed: self.refreshed - earlier.refreshed,
+            removed: self.removed - earlier.removed,
+            replaced: self.replaced - earlier.replaced,
+        }
+    }
+}
+
 /// The registrar.
 #[derive(Clone, Debug)]
 pub struct Reference {
@@ -136,12 +151,12 @@ impl Reference {
     #[must_use]
     pub fn judge(&self, now: Instant, heard: &Heard<'_>) -> Expected {
         let register = heard.register;
-        let mut objections = self.objections_to_the_request(heard);
-        let Some(aor) = self.place.canonical(&register.to, heard.to.ip) else {
-            // 404 where the domain is another's, 400 where it can't be an address-of-record.
-            objections.extend([400, 404]);
+        let mut objections = self.objections_before_asking_who(heard);
+        let aor = self.place.canonical(&register.to, heard.to.ip);
+        let Some(aor) = aor.filter(|_| objections.is_empty()) else {
             return Expected::Refused(objections);
         };
+        objections.extend(self.objections_to_the_path(register));
         let before: Vec<Binding> = self.bindings(&aor, now).cloned().collect();
         let fates = before.iter().map(|_| Fate::Kept).collect();
         let mut change = Change { reference: self, now, heard, before, fates, created: Vec::new() };
@@ -200,8 +215,20 @@ impl Reference {
         bindings.iter().rev().map(|binding| binding.listed(now)).collect()
     }
 
-    /// RFC 3261 10.3 steps 1 to 5, and what RFC 3327 and 8.2.2.3 ask of the whole request.
-    fn objections_to_the_request(&self, heard: &Heard<'_>) -> BTreeSet<Objection> {
+    /// Whether a REGISTER has made a binding of its address-of-record as it is, and comes again from where it came from.
+    #[must_use]
+    pub fn is_repetition(&self, now: Instant, heard: &Heard<'_>, aor: &[u8]) -> bool {
+        let register = heard.register;
+        self.bindings(aor, now).any(|binding| {
+            (&binding.call_id, binding.cseq) == (&register.call_id, register.cseq)
+                && binding.from == heard.from
+                && binding.transaction == Transaction::of(heard)
+        })
+    }
+
+    /// RFC 3261 10.3 steps 1, 2 and 5, before it is asked who sends it: whether this registrar is meant at all.
+    #[must_use]
+    pub fn objections_before_asking_who(&self, heard: &Heard<'_>) -> BTreeSet<Objection> {
         let register = heard.register;
         let mut objections = BTreeSet::new();
         if heard.bytes + self.policy.max_contact_bytes as usize + 1024 > 65_507 {
@@ -216,13 +243,23 @@ impl Reference {
         if !register.require.values.iter().all(understood) {
             objections.insert(420);
         }
-        if register.require.is_broken || register.path.is_broken {
+        if register.require.is_broken {
             objections.insert(400);
         }
-        if let Some(aor) = self.place.canonical(&register.to, heard.to.ip)
-            && !self.place.serves(&register.request_uri, &aor, heard.to.ip)
-        {
-            objections.insert(404);
+        match self.place.canonical(&register.to, heard.to.ip) {
+            Some(aor) if self.place.serves(&register.request_uri, &aor, heard.to.ip) => {}
+            Some(_) => drop(objections.insert(404)),
+            // 404 where the domain is another's, 400 where it can't be an address-of-record.
+            None => objections.extend([400, 404]),
+        }
+        objections
+    }
+
+    /// RFC 3327 5.3: what is wrong with a Path.
+    fn objections_to_the_path(&self, register: &Register) -> BTreeSet<Objection> {
+        let mut objections = BTreeSet::new();
+        if register.path.is_broken {
+            objections.insert(400);
         }
         let has_path = !register.path.values.is_empty();
         if has_path && self.policy.unsupported_path == UnsupportedPath::Reject {
@@ -505,6 +542,8 @@ impl Binding {
         }
         let left = self.expires.since(now);
         let secs = left.as_secs() + u64::from(left.subsec_nanos() > 0);
+        // RFC 3261 20.19: at most 2^32 - 1, which is what an operator's for ever is.
+        let secs = secs.min(u64::from(u32::MAX));
         line.extend(format!(";expires={secs}").bytes());
         line
     }

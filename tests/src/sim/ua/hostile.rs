@@ -15,15 +15,17 @@ const KEPT: usize = 256;
 /// The attacker.
 #[derive(Debug)]
 pub struct Hostile {
-    random: Random,
-    heard: VecDeque<Packet>,
+    pub(super) random: Random,
+    pub(super) heard: VecDeque<Packet>,
+    /// Whether others have to show who they are.
+    breaks_in: bool,
 }
 
 impl Hostile {
     /// An attacker that has heard nothing yet.
     #[must_use]
-    pub fn new(random: Random) -> Self {
-        Hostile { random, heard: VecDeque::new() }
+    pub fn new(plan: &Plan, random: Random) -> Self {
+        Hostile { random, heard: VecDeque::new(), breaks_in: plan.digest.is_some() }
     }
 
     /// Hears some of what others send.
@@ -43,6 +45,10 @@ impl Hostile {
             return out;
         }
         let victim = self.heard[self.random.index(self.heard.len())].clone();
+        if self.breaks_in && self.random.chance(500) {
+            out.extend(self.break_in(&victim));
+            return out;
+        }
         match self.random.below(10) {
             // A replay, from where the victim is or from elsewhere.
             0..2 => {
@@ -193,7 +199,7 @@ impl Hostile {
     }
 
     /// Whether it is sent under the victim's address, or under one that nobody has.
-    fn may_move(&mut self, packet: &mut Packet) {
+    pub(super) fn may_move(&mut self, packet: &mut Packet) {
         if packet.from.is_ipv4() && self.random.chance(500) {
             let ip = Ipv4Addr::new(203, 0, 113, u8::try_from(self.random.below(4)).unwrap());
             packet.from =

@@ -1,15 +1,20 @@
 //! A user agent that means well: it registers, refreshes, moves, is switched off and on again, and waits for answers as RFC 3261
 //! says. It sees nothing of the node but the datagrams that reach it.
 
+mod account;
 mod habits;
 pub mod hostile;
+mod intruder;
 pub mod response;
 pub mod transaction;
 
+use super::credentials::Authorization;
+use super::directory::Directory;
 use super::message::{Contact, List, Register, Via};
 use super::network::Packet;
 use super::plan::Plan;
 use super::random::Random;
+use account::Account;
 use habits::Habits;
 use response::Response;
 use shards::io::{Instant, LocalAddr};
@@ -47,6 +52,10 @@ pub struct UserAgent {
     pub notes: Vec<String>,
     random: Random,
     habits: Habits,
+    /// How it shows who it is, where that is asked.
+    account: Option<Account>,
+    /// What it was challenged for, and asks for again.
+    again: Option<Wish>,
     mode: Mode,
     pause: Duration,
     call_id: Vec<u8>,
@@ -105,12 +114,18 @@ impl UserAgent {
             .into_iter()
             .map(|contact| (contact, Instant::START));
         let contacts = contacts.collect();
+        let account = plan
+            .digest
+            .is_some()
+            .then(|| Account::random(&user, Directory::password(&user, 0), &mut random));
         let start = random.below(u64::try_from(plan.pause.as_nanos()).unwrap() + 1);
         let mut agent = UserAgent {
             user,
             seat,
             notes: Vec::new(),
             habits,
+            account,
+            again: None,
             mode: Mode::Lively,
             pause: plan.pause,
             call_id: Vec::new(),
@@ -176,9 +191,17 @@ impl UserAgent {
         self.answered(now, wish, &response);
     }
 
+    /// It is told its password.
+    pub fn is_told(&mut self, password: String) {
+        if let Some(account) = &mut self.account {
+            account.is_told(password);
+        }
+    }
+
     /// From now on it only wants to be registered.
     pub fn settle(&mut self, now: Instant) {
         self.mode = Mode::Settled;
+        self.again = None;
         self.refusals = 0;
         // A lifetime near a round trip is not kept on any network.
         self.habits.lifetime_secs = self.habits.lifetime_secs.map(|secs| secs.max(60));
@@ -188,6 +211,7 @@ impl UserAgent {
     /// From now on it only wants to be gone: politely, or it is just switched off.
     pub fn leave(&mut self, now: Instant) {
         self.echo = None;
+        self.again = None;
         self.refusals = 0;
         if self.random.chance(500) {
             self.mode = Mode::Leaving;
@@ -220,14 +244,17 @@ impl UserAgent {
 
     /// Does what it feels like.
     fn act(&mut self, now: Instant, out: &mut Vec<Packet>) {
-        let wish = match self.mode {
-            Mode::Lively => self.whim(),
+        let wish = match (self.again.take(), self.mode) {
+            (Some(wish), Mode::Lively | Mode::Settled | Mode::Leaving) => wish,
+            (None, Mode::Lively) => self.whim(),
             // Somebody else fills its address-of-record.
-            Mode::Settled if self.refusals % 3 == 2 || self.sees_strangers => Wish::RemoveAll,
-            Mode::Settled => Wish::Bind,
-            Mode::Leaving if self.refusals % 3 == 2 => Wish::RemoveAll,
-            Mode::Leaving => Wish::RemoveOwn,
-            Mode::Silent => return,
+            (None, Mode::Settled) if self.refusals % 3 == 2 || self.sees_strangers => {
+                Wish::RemoveAll
+            }
+            (None, Mode::Settled) => Wish::Bind,
+            (None, Mode::Leaving) if self.refusals % 3 == 2 => Wish::RemoveAll,
+            (None, Mode::Leaving) => Wish::RemoveOwn,
+            (_, Mode::Silent) => return,
         };
         let packet = match wish {
             Wish::Options => self.options(now),
@@ -297,6 +324,11 @@ impl UserAgent {
         let (contacts, expires) = self.wished(wish);
         let branch = self.habits.branch(&mut self.random);
         let habits = &self.habits;
+        let blunders = self.mode == Mode::Lively;
+        let authorization = match &mut self.account {
+            Some(account) => account.answer(&habits.request_uri, blunders, &mut self.random),
+            None => Authorization::Nothing,
+        };
         let mut supported: Vec<Vec<u8>> = Vec::new();
         supported.extend(habits.supports_path.then(|| b"path".to_vec()));
         supported.extend(habits.supports_outbound.then(|| b"outbound".to_vec()));
@@ -319,6 +351,7 @@ impl UserAgent {
             path: List::of(habits.edge.iter().map(|edge| edge.path.clone()).collect()),
             require: List::default(),
             supported: List::of(supported),
+            authorization,
         };
         let bytes = register.write(&habits.style, &mut self.random);
         self.send(now, wish, bytes, Some(register), branch, cseq)
@@ -393,8 +426,17 @@ impl UserAgent {
     /// Draws its conclusions from a final response.
     fn answered(&mut self, now: Instant, wish: Wish, response: &Response) {
         match response.status {
+            401 => {
+                let is_answered =
+                    self.account.as_mut().is_some_and(|account| account.is_challenged(response));
+                self.again = is_answered.then_some(wish);
+                self.act_at = if is_answered { now } else { now.plus(self.back_off()) };
+            }
             200 => {
                 self.refusals = 0;
+                if let Some(account) = self.account.as_mut().filter(|_| wish != Wish::Options) {
+                    account.is_known();
+                }
                 if wish == Wish::Bind || wish == Wish::Query {
                     self.learn(now, response);
                 } else if wish != Wish::Options {

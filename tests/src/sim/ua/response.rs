@@ -23,6 +23,10 @@ pub struct Response {
     pub date: Vec<u8>,
     /// The tag of To.
     pub to_tag: Vec<u8>,
+    /// The reason phrase.
+    pub reason: Vec<u8>,
+    /// Every line but those that a response has from its request.
+    pub others: Vec<Vec<u8>>,
     /// Whether it ends as a message without a body does.
     pub is_whole: bool,
 }
@@ -35,6 +39,7 @@ impl Response {
         let text = bytes.strip_prefix(b"SIP/2.0 ")?;
         let mut response = Response {
             status: number(text.get(..3)?)?.try_into().ok()?,
+            reason: text.get(4..)?.split(|&byte| byte == b'\r').next()?.to_vec(),
             is_whole: bytes.ends_with(b"\r\nContent-Length: 0\r\n\r\n"),
             ..Response::default()
         };
@@ -42,7 +47,9 @@ impl Response {
         for line in unfolded(text) {
             let Some(colon) = line.iter().position(|&byte| byte == b':') else { continue };
             let (name, value) = (line[..colon].trim_ascii_end(), line[colon + 1..].trim_ascii());
-            match &name.to_ascii_lowercase()[..] {
+            let name = name.to_ascii_lowercase();
+            let is_copied = COPIED.contains(&&name[..]);
+            match &name[..] {
                 b"via" | b"v" if !has_via => {
                     has_via = true;
                     response.branch = param(value, b";branch=").to_vec();
@@ -61,8 +68,20 @@ impl Response {
                 b"min-expires" => response.min_expires = number(value),
                 _ => {}
             }
+            if !is_copied {
+                response.others.push(line);
+            }
         }
         Some(response)
+    }
+
+    /// The challenges in it, each with its nonce and its algorithm.
+    pub fn challenges(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let values = self.others.iter().filter_map(|line| line.strip_prefix(b"WWW-Authenticate: "));
+        values.map(|value| {
+            let nonce = param(value, b", nonce=\"");
+            (nonce.strip_suffix(b"\"").unwrap_or(nonce), param(value, b", algorithm="))
+        })
     }
 
     /// The URI of a listed contact, and the seconds it has left.
@@ -73,6 +92,9 @@ impl Response {
         Some((contact.get(1..end)?, number(&contact[at + 9..])?))
     }
 }
+
+/// What a response has from its request, RFC 3261 8.2.6.2.
+const COPIED: [&[u8]; 9] = [b"via", b"v", b"from", b"f", b"to", b"t", b"call-id", b"i", b"cseq"];
 
 /// The lines behind the first, those that continue one joined to it.
 fn unfolded(text: &[u8]) -> Vec<Vec<u8>> {
@@ -112,6 +134,17 @@ mod tests {
             (&b"z9hG4bK1"[..], &b"0f"[..], &b"x"[..])
         );
         assert_eq!(Response::listed(&response.contacts[0]), Some((&b"sip:a@c;x=1"[..], 30)));
+        assert_eq!((&response.reason[..], response.others.len()), (&b"OK"[..], 2));
         assert_eq!(Response::read(b"REGISTER sip:a SIP/2.0\r\n\r\n"), None);
+    }
+
+    #[test]
+    fn a_challenge_is_read() {
+        let text = "SIP/2.0 401 Unauthorized\r\nVia: SIP/2.0/UDP a\r\n\
+                    WWW-Authenticate: Digest realm=\"r\", nonce=\"ab-_\", algorithm=SHA-256, qop=\"auth\"\r\n\
+                    WWW-Authenticate: Digest realm=\"r\", nonce=\"cd\", algorithm=MD5, qop=\"auth\", stale=true\r\n\r\n";
+        let response = Response::read(text.as_bytes()).unwrap();
+        let challenges: Vec<_> = response.challenges().collect();
+        assert_eq!(challenges, [(&b"ab-_"[..], &b"SHA-256"[..]), (b"cd", b"MD5")]);
     }
 }

@@ -1,12 +1,16 @@
 //! A shard that is broken on purpose, one rule at a time: the proof that the world would notice. Each breaks as quietly as it can,
 //! so that no other rule gives it away first.
 
-use super::handler::{Handler, Table};
+mod credentials;
+
+use super::handler::Handler;
 use super::ua::response::Response;
+use credentials::Forger;
+use shards::auth::Cause;
 use shards::io::{
     Class, Datagram, Input, Instant, Outbox, Outcome, Peer, Reason, UnixTime, Verdict,
 };
-use shards::shard::{Gauges, Metrics, Settings, Shard};
+use shards::shard::{Command, Done, Errand, Gauges, Metrics, Settings, Shard};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -45,6 +49,26 @@ pub enum Sabotage {
     GrantsLess,
     /// It panics over a rare message.
     Panics,
+    /// It forgets which counts of which nonces were used.
+    ForgetsUses,
+    /// Any nonce is as good as its own.
+    AcceptsAnyNonce,
+    /// Any password is right.
+    AcceptsAnyPassword,
+    /// Whoever has a password may register anybody.
+    ActsForAnybody,
+    /// A nonce is good once.
+    TakesNoncesOnce,
+    /// Who is not there is told so.
+    TellsStrangers,
+    /// A challenge is kept and sent again.
+    KeepsChallenges,
+    /// New subscribers are taken, and not looked at.
+    KeepsOldSubscribers,
+    /// What an operator adds is not there.
+    AddsNothing,
+    /// What an operator looks up is not told.
+    TellsNothing,
 }
 
 /// A shard, and what is broken about it.
@@ -55,6 +79,11 @@ pub struct Saboteur {
     /// What the shard wants sent, before it is broken.
     inner: Outbox,
     inputs: u64,
+    /// Requests of unknown users so far.
+    strangers: u64,
+    forger: Forger,
+    /// By request: when it was challenged first, and how.
+    challenges: BTreeMap<Vec<u8>, Vec<u8>>,
     /// By Call-ID: a contact that was listed, and until when it was bound.
     listed: BTreeMap<Vec<u8>, (Vec<u8>, Instant)>,
 }
@@ -67,18 +96,24 @@ impl Saboteur {
             settings.limits.arena_bytes /= 100;
         }
         Saboteur {
+            forger: Forger::new(sabotage),
+            challenges: BTreeMap::new(),
             listed: BTreeMap::new(),
             shard: Shard::new(settings),
             sabotage,
             inner: Outbox::new(1, 0),
             inputs: 0,
+            strangers: 0,
         }
     }
 
     /// What the shard is told, in place of an input.
-    fn told(&self, bytes: &[u8]) -> Option<Vec<u8>> {
+    fn told(&mut self, bytes: &[u8]) -> Option<Vec<u8>> {
         if !bytes.starts_with(b"REGISTER") {
             return None;
+        }
+        if let Some(forged) = self.forger.forged(bytes) {
+            return Some(forged);
         }
         let branch = || {
             replaced(bytes, b"branch=z9hG4bK", format!("branch=z9hG4bK{}", self.inputs).as_bytes())
@@ -127,10 +162,25 @@ impl Saboteur {
         {
             // The answer tells nothing of what was changed.
             drop(bytes.splice(ours, heard[theirs].iter().copied()));
+        } else if self.sabotage == Sabotage::TellsStrangers && self.is_stranger() {
+            if let Some(told) = replaced(&bytes, b"Unauthorized", b"Unknown") {
+                bytes = told;
+            }
+        } else if self.sabotage == Sabotage::KeepsChallenges
+            && outcome.class == Class::RegisterChallenged
+        {
+            bytes
+                .clone_from(self.challenges.entry(heard.to_vec()).or_insert_with(|| bytes.clone()));
         } else if self.sabotage == Sabotage::OffersExpired {
             self.offer(now, &mut bytes, outcome.class);
         }
         (to, bytes)
+    }
+
+    /// Whether the last request was that of an unknown user.
+    fn is_stranger(&mut self) -> bool {
+        let count = self.shard.metrics().challenged[Cause::UnknownUser.index()];
+        std::mem::replace(&mut self.strangers, count) < count
     }
 
     /// Remembers what a 200 lists; lists it again when it has expired.
@@ -186,6 +236,9 @@ impl Handler for Saboteur {
         self.inner.clear();
         let outcome = self.shard.handle(now, wall, input, &mut self.inner);
         let sends: Vec<_> = self.inner.sends().to_vec();
+        for send in &sends {
+            self.forger.see(heard, outcome, self.inner.bytes(send));
+        }
         for send in sends {
             let wanted = (send.to, self.inner.bytes(&send).to_vec());
             let (to, bytes) = self.sent(now, heard, wanted, outcome);
@@ -213,8 +266,18 @@ impl Handler for Saboteur {
     /// What it changes is not what was read ahead.
     fn foresee(&mut self, _: &[Datagram<'_>]) {}
 
-    fn table(&mut self, now: Instant) -> Table {
-        Handler::table(&mut self.shard, now)
+    fn run(&mut self, now: Instant, errand: &mut Errand) {
+        match (self.sabotage, &errand.command) {
+            (Sabotage::KeepsOldSubscribers, Command::Subscribers(_)) => {
+                errand.result = Ok(Done::Replaced);
+            }
+            (Sabotage::AddsNothing, Command::Add { .. }) => errand.result = Ok(Done::Added(true)),
+            (Sabotage::TellsNothing, Command::LookUp(_)) => {
+                Handler::run(&mut self.shard, now, errand);
+                errand.listing.begin(now, 1);
+            }
+            _ => Handler::run(&mut self.shard, now, errand),
+        }
     }
 
     fn metrics(&self) -> &Metrics {

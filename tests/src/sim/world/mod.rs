@@ -1,16 +1,21 @@
 //! A world under virtual time: user agents, an attacker, the network, the node and its judge, from the first event to the last. First
 //! things break, then the network is healed and everybody has to be registered, then everybody goes and nothing may be left.
 
+mod errands;
+
+use super::directory::Directory;
 use super::handler::Make;
 use super::log::{Event, Log};
 use super::network::{Direction, Network, Packet};
 use super::node::{self, Node, Response, Scene};
+use super::operator::Sent;
 use super::oracle::{Oracle, Rule};
 use super::plan::{Fault, Plan};
 use super::random::Random;
 use super::ua::hostile::Hostile;
 use super::ua::{FIRST_PORT, PORT_STRIDE, Seat, UserAgent};
 use shards::io::{CoreId, Instant, UnixTime};
+use shards::shard::Command;
 use std::cell::RefCell;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -29,6 +34,10 @@ enum Coming {
     Wake(usize),
     /// A fault strikes.
     Strike(Strike),
+    /// An errand reaches its core, unless the node it was sent to is no more.
+    Errand { start: u64, sent: Box<Sent> },
+    /// The user agents of a user are told his password.
+    Told { user: String, password: String },
 }
 
 /// A fault that comes from time to time; the others are always there.
@@ -40,16 +49,18 @@ enum Strike {
     Restart,
     WallStep,
     Attack,
+    Operate,
 }
 
 impl Strike {
-    const ALL: [Strike; 6] = [
+    const ALL: [Strike; 7] = [
         Strike::Clog,
         Strike::Stall,
         Strike::Block,
         Strike::Restart,
         Strike::WallStep,
         Strike::Attack,
+        Strike::Operate,
     ];
 
     fn fault(self) -> Fault {
@@ -60,6 +71,7 @@ impl Strike {
             Strike::Restart => Fault::Restarts,
             Strike::WallStep => Fault::WallSteps,
             Strike::Attack => Fault::Hostile,
+            Strike::Operate => Fault::Operator,
         }
     }
 }
@@ -107,6 +119,12 @@ pub struct World<'a> {
     hostile: Hostile,
     network: Network,
     node: Node,
+    /// How often the node was started before.
+    start: u64,
+    /// The operator's file of subscribers.
+    directory: Rc<Directory>,
+    /// When the last of the errands that were sent arrives: they do not overtake each other.
+    last_errand_at: Instant,
     oracle: Oracle,
     log: Rc<RefCell<Log>>,
     is_breaking: bool,
@@ -119,6 +137,7 @@ impl<'a> World<'a> {
         // Not the seed itself: the plan was drawn from it.
         let mut random = Random::new(plan.seed ^ 0x5ea1_0a11);
         let agents = agents(plan, &mut random);
+        let directory = Rc::new(Directory::of(agents.iter().map(|agent| &*agent.user)));
         let mut world = World {
             wakes: vec![None; agents.len()],
             addresses: agents
@@ -127,10 +146,13 @@ impl<'a> World<'a> {
                 .map(|(id, agent)| (agent.seat.source, id))
                 .collect(),
             agents,
-            hostile: Hostile::new(random.fork()),
+            hostile: Hostile::new(plan, random.fork()),
             network: Network::new(plan, random.fork()),
-            node: Node::new(plan, make, random.fork()),
-            oracle: Oracle::new(plan),
+            node: Node::new(plan, make, &directory, random.fork()),
+            start: 0,
+            oracle: Oracle::new(plan, &directory),
+            directory,
+            last_errand_at: Instant::START,
             agenda: Agenda::default(),
             random,
             plan,
@@ -195,6 +217,7 @@ impl<'a> World<'a> {
         self.is_breaking = false;
         self.network.heal();
         self.node.heal(self.now);
+        self.restore_subscribers();
         for id in 0..self.agents.len() {
             self.agents[id].settle(self.now);
             self.plan_wake(id);
@@ -221,6 +244,7 @@ impl<'a> World<'a> {
             return;
         }
         self.note("everybody leaves".to_owned());
+        self.remove_what_outlives_all();
         for id in 0..self.agents.len() {
             self.agents[id].leave(self.now);
             self.plan_wake(id);
@@ -326,7 +350,14 @@ impl<'a> World<'a> {
                 self.strike(strike);
                 self.plan_strike(strike);
             }
-            Coming::Strike(_) => {}
+            Coming::Errand { start, sent } if self.is_breaking && start == self.start => {
+                self.run_errand(*sent);
+            }
+            Coming::Told { user, password } if self.is_breaking => {
+                let agents = self.agents.iter_mut().filter(|agent| agent.user == user);
+                agents.for_each(|agent| agent.is_told(password.clone()));
+            }
+            Coming::Strike(_) | Coming::Errand { .. } | Coming::Told { .. } => {}
         }
     }
 
@@ -394,6 +425,7 @@ impl<'a> World<'a> {
             Strike::Restart => Duration::from_secs(60 + 6000 / strength),
             Strike::WallStep => Duration::from_secs(2 + 300 / strength),
             Strike::Attack => Duration::from_millis(20_000 / strength),
+            Strike::Operate => Duration::from_millis(500 + 30_000 / strength),
         };
         let at = self.now.plus(self.random.exponential(mean));
         self.agenda.plan(at, Coming::Strike(strike));
@@ -422,6 +454,10 @@ impl<'a> World<'a> {
                 }
                 return;
             }
+            Strike::Operate => {
+                self.operate();
+                return;
+            }
         };
         self.note(text);
     }
@@ -432,9 +468,10 @@ impl<'a> World<'a> {
             _ => u16::try_from(self.node.cores()).unwrap(),
         };
         let down = self.random.exponential(Duration::from_secs(3));
-        self.node.start(self.plan, self.make, cores);
+        self.start += 1;
+        self.node.start(self.plan, self.make, cores, self.start, &self.directory);
         self.node.down_until(self.now.plus(down));
-        self.oracle.restarted(cores);
+        self.oracle.restarted(cores, &self.directory);
         format!("the node ends, and starts after {down:?} with {cores} cores")
     }
 
@@ -471,6 +508,13 @@ impl<'a> World<'a> {
 
     fn ask(&mut self, aor: &[u8]) {
         if self.is_judged() {
+            return;
+        }
+        if self.plan.digest.is_some() {
+            // Nobody is told without a password; an operator is.
+            if let Some(sent) = self.for_home(aor, Box::new(Command::LookUp)) {
+                self.run_errand(sent);
+            }
             return;
         }
         let listener = u16::try_from(self.random.below(2)).unwrap();
