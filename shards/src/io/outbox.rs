@@ -38,7 +38,9 @@ pub struct Question {
 /// Messages waiting to be sent, in order.
 #[derive(Debug)]
 pub struct Outbox {
+    /// Those that wait, and a whole room behind what they may take.
     bytes: Box<[u8]>,
+    bytes_max: usize,
     /// Where the next message starts.
     used: usize,
     sends: Vec<Send>,
@@ -46,6 +48,11 @@ pub struct Outbox {
     letters: Vec<Letter>,
     questions: Vec<Question>,
 }
+
+/// Offsets into a message have 16 bits.
+const OFFSETS: usize = 1 << 16;
+/// Where a message is written: beyond the last offset it goes on for the largest block, so that a block fits wherever it begins.
+const ROOM: usize = OFFSETS + Reply::BLOCK_MAX;
 
 impl Outbox {
     /// The largest payload of a UDP datagram over IPv4: 65,535 less 20 bytes of IP and 8 of UDP header.
@@ -70,7 +77,8 @@ impl Outbox {
         let sends_max = messages.max(Self::FAN_OUT_MAX);
         assert!(u32::try_from(bytes_max).is_ok(), "an outbox holds less than 4 GiB");
         Outbox {
-            bytes: vec![0; bytes_max].into_boxed_slice(),
+            bytes: vec![0; bytes_max + ROOM].into_boxed_slice(),
+            bytes_max,
             used: 0,
             sends: Vec::with_capacity(sends_max),
             sends_max,
@@ -83,7 +91,7 @@ impl Outbox {
     #[must_use]
     pub fn has_room(&self) -> bool {
         let most = Self::TEXTS_MAX - Self::FAN_OUT_MAX;
-        self.bytes.len() - self.used >= Self::INPUT_BYTES_MAX
+        self.bytes_max - self.used >= Self::INPUT_BYTES_MAX
             && self.sends_max - self.sends.len() >= Self::FAN_OUT_MAX
             && self.letters.len() <= most
             && self.questions.len() <= most
@@ -128,113 +136,133 @@ impl Outbox {
     }
 
     /// Starts a message at the end of the buffer.
-    #[inline]
+    #[inline(always)]
+    #[allow(
+        clippy::expect_used,
+        reason = "`used` never exceeds `bytes_max`, and a room lies behind"
+    )]
     pub fn reply(&mut self) -> Reply<'_> {
-        Reply { end: self.used, outbox: self, overflowed: false }
+        let Outbox { bytes, bytes_max, used, sends, letters, questions, .. } = self;
+        let length_max = Self::MESSAGE_BYTES_MAX.min(*bytes_max - *used);
+        let room = bytes[*used..].first_chunk_mut().expect("a room behind what is used");
+        Reply { room, length: 0, length_max, used, sends, letters, questions }
     }
 }
 
 /// A message being written. Dropping it without [`Reply::send`] takes it back.
 #[derive(Debug)]
 pub struct Reply<'a> {
-    outbox: &'a mut Outbox,
-    end: usize,
-    overflowed: bool,
+    room: &'a mut [u8; ROOM],
+    /// Bytes written, or more where they did not fit.
+    length: usize,
+    length_max: usize,
+    used: &'a mut usize,
+    sends: &'a mut Vec<Send>,
+    letters: &'a mut Vec<Letter>,
+    questions: &'a mut Vec<Question>,
 }
 
-impl<'a> Reply<'a> {
+impl Reply<'_> {
+    /// The largest block that [`put_front`](Self::put_front) copies.
+    pub const BLOCK_MAX: usize = 128;
+
     /// Appends bytes. A message beyond [`Outbox::MESSAGE_BYTES_MAX`] can't be sent.
     #[inline]
     pub fn put(&mut self, bytes: &[u8]) {
-        match self.outbox.bytes.get_mut(self.end..self.end + bytes.len()) {
-            Some(place) => {
-                place.copy_from_slice(bytes);
-                self.end += bytes.len();
-            }
-            None => self.overflowed = true,
+        let end = self.length + bytes.len();
+        if let Some(place) = self.room.get_mut(self.length..end) {
+            place.copy_from_slice(bytes);
         }
+        self.length = end;
     }
 
     /// Appends the first `length` bytes of a block, which is copied as one.
-    #[inline]
+    #[inline(always)]
     pub fn put_front<const N: usize>(&mut self, block: &[u8; N], length: usize) {
-        let rest = self.outbox.bytes.get_mut(self.end..).unwrap_or_default();
-        match rest.first_chunk_mut::<N>() {
-            Some(place) => {
-                *place = *block;
-                self.end += length.min(N);
-            }
-            None => self.put(block.get(..length).unwrap_or_default()),
+        const { assert!(N <= Self::BLOCK_MAX) };
+        debug_assert!(length <= N);
+        // Beyond the offsets the message does not fit any more: what is written then is never sent.
+        let at = self.length & (OFFSETS - 1);
+        if let Some(place) = self.room[at..at + N].first_chunk_mut() {
+            *place = *block;
+        }
+        self.length += length;
+    }
+
+    /// Appends the first `length` bytes of a text. Where more of it follows, it is copied in one block, without a call.
+    #[inline(always)]
+    pub fn put_start(&mut self, text: &[u8], length: usize) {
+        match text.first_chunk::<64>() {
+            Some(block) if length <= 64 => self.put_front(block, length),
+            Some(_) | None => self.put(text.get(..length).unwrap_or_default()),
         }
     }
 
     /// Takes back all that was put.
     #[inline]
     pub fn clear(&mut self) {
-        self.end = self.outbox.used;
-        self.overflowed = false;
+        self.length = 0;
     }
 
     /// Whether all that was put is there and may be sent.
     #[must_use]
     #[inline]
     pub fn fits(&self) -> bool {
-        !self.overflowed && self.end - self.outbox.used <= Outbox::MESSAGE_BYTES_MAX
+        self.length <= self.length_max
     }
 
-    /// What was written so far.
+    /// What was written so far; nothing where it does not fit.
     #[must_use]
     #[inline]
     pub fn written(&self) -> &[u8] {
-        &self.outbox.bytes[self.outbox.used..self.end]
+        self.room.get(..self.length).unwrap_or_default()
     }
 
     /// Queues the message, or takes it back and returns false where it did not fit.
     #[must_use]
-    #[inline]
-    pub fn send(self, to: Peer, from: LocalAddr) -> bool {
+    #[inline(always)]
+    pub fn send(mut self, to: Peer, from: LocalAddr) -> bool {
         if !self.fits() {
             return false;
         }
-        let (outbox, range) = self.keep();
-        outbox.sends.push(Send { range, to, from });
+        let range = self.keep();
+        self.sends.push(Send { range, to, from });
         true
     }
 
     /// Makes it a letter to another core; false where it did not fit.
     #[must_use]
-    pub fn post(self, to: CoreId) -> bool {
-        let has_place = self.outbox.letters.len() < Outbox::TEXTS_MAX;
-        if self.overflowed || !has_place || self.written().len() > Outbox::TEXT_BYTES_MAX {
+    pub fn post(mut self, to: CoreId) -> bool {
+        let has_place = self.letters.len() < Outbox::TEXTS_MAX;
+        if !self.fits() || !has_place || self.length > Outbox::TEXT_BYTES_MAX {
             return false;
         }
-        let (outbox, range) = self.keep();
-        outbox.letters.push(Letter { range, to });
+        let range = self.keep();
+        self.letters.push(Letter { range, to });
         true
     }
 
     /// Asks for the addresses of the name that was written; false where it is too long to be one, or too much is asked already.
     #[must_use]
-    pub fn ask(self, ticket: u64) -> bool {
+    pub fn ask(mut self, ticket: u64) -> bool {
         /// RFC 1035 2.3.4.
         const NAME_BYTES_MAX: usize = 255;
-        let has_place = self.outbox.questions.len() < Outbox::TEXTS_MAX;
-        if self.overflowed || !has_place || self.written().len() > NAME_BYTES_MAX {
+        let has_place = self.questions.len() < Outbox::TEXTS_MAX;
+        if !self.fits() || !has_place || self.length > NAME_BYTES_MAX {
             return false;
         }
-        let (outbox, range) = self.keep();
-        outbox.questions.push(Question { range, ticket });
+        let range = self.keep();
+        self.questions.push(Question { range, ticket });
         true
     }
 
     /// Keeps what was written.
-    #[inline]
-    fn keep(self) -> (&'a mut Outbox, Range<u32>) {
-        let Reply { outbox, end, .. } = self;
-        #[allow(clippy::cast_possible_truncation, reason = "bounded by Outbox::new")]
-        let range = outbox.used as u32..end as u32;
-        outbox.used = end;
-        (outbox, range)
+    #[inline(always)]
+    #[allow(clippy::cast_possible_truncation, reason = "bounded by Outbox::new")]
+    fn keep(&mut self) -> Range<u32> {
+        let start = *self.used;
+        *self.used += self.length;
+        start as u32..*self.used as u32
     }
 }
 

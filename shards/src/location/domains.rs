@@ -8,13 +8,15 @@ pub struct Domains {
     any: bool,
     /// Every name by which a domain is known, lower-case, and the name under which its users are kept.
     names: BTreeMap<Box<[u8]>, Box<[u8]>>,
+    /// The first domain of those that are no address: most nodes have no other.
+    usual: Box<[u8]>,
 }
 
 impl Domains {
     /// Answers for every domain (`local = ["*"]`).
     #[must_use]
     pub fn any() -> Self {
-        Domains { any: true, names: BTreeMap::new() }
+        Domains { any: true, ..Domains::default() }
     }
 
     /// Answers for the domains in `local` only. Names compare without regard to case, RFC 3261 19.1.4.
@@ -23,6 +25,10 @@ impl Domains {
         let mut domains = Domains::default();
         for name in local {
             let name = lower(name);
+            let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-.".contains(byte);
+            if domains.usual.is_empty() && name.iter().all(is_plain) {
+                domains.usual.clone_from(&name);
+            }
             domains.names.insert(name.clone(), name);
         }
         domains
@@ -31,7 +37,11 @@ impl Domains {
     /// Makes `alias` another name of `domain`: both hold the same users.
     #[must_use]
     pub fn with_alias(mut self, alias: &str, domain: &str) -> Self {
-        self.names.insert(lower(alias), lower(domain));
+        let alias = lower(alias);
+        if self.usual == alias {
+            self.usual = Box::default();
+        }
+        self.names.insert(alias, lower(domain));
         self
     }
 
@@ -39,6 +49,13 @@ impl Domains {
     #[must_use]
     pub fn is_any(&self) -> bool {
         self.any
+    }
+
+    /// A domain that is kept under its own name, of letters, digits, dots and hyphens; empty where there is none.
+    #[must_use]
+    #[inline]
+    pub fn usual(&self) -> &[u8] {
+        &self.usual
     }
 
     /// One of the domains, where they are named.
@@ -68,5 +85,8 @@ mod tests {
         assert_eq!(domains.canonical(b"sip.test"), Some(&b"sip.test"[..]));
         assert_eq!(domains.canonical(b"voip.test"), Some(&b"sip.test"[..]));
         assert_eq!(domains.canonical(b"other.test"), None);
+        assert_eq!(domains.usual(), b"sip.test");
+        assert_eq!(domains.with_alias("sip.test", "voip.test").usual(), b"");
+        assert_eq!(Domains::new(["[2001:db8::1]", "b.test"]).usual(), b"b.test");
     }
 }

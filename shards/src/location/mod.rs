@@ -10,5 +10,5 @@ mod table;
 pub use aor::{Aor, Here, HomeHash, NotOurs};
 pub use domains::Domains;
 pub use listing::Listing;
-pub use record::Record;
+pub use record::{Listed, Record};
 pub use table::{AorId, Binding, BindingId, Location, Terms, Update};

@@ -13,6 +13,7 @@
 //! comparison and writes nothing.
 
 use crate::io::{ListenerId, LocalAddr, Peer, Transport};
+use crate::wire::same;
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
@@ -33,8 +34,19 @@ pub struct Record<'a> {
     pub to: LocalAddr,
 }
 
+/// A contact as a response lists it.
+#[derive(Clone, Copy, Debug)]
+pub struct Listed<'a> {
+    /// It begins with the contact; what follows is nobody's business.
+    pub text: &'a [u8],
+    /// Bytes of the contact.
+    pub length: usize,
+}
+
 const SOURCE_V6: u8 = 1;
 const LOCAL_V6: u8 = 2;
+/// What stands before the strings where both addresses are IPv4.
+const NARROW_HEAD_BYTES: usize = 8 + 2 + 2 + 1 + 4 + 4;
 
 impl<'a> Record<'a> {
     /// The most bytes that everything but the four strings takes.
@@ -67,7 +79,6 @@ impl<'a> Record<'a> {
 
     /// Whether these are the bytes that [`encode`](Self::encode) writes.
     #[must_use]
-    #[inline]
     pub fn is(&self, bytes: &[u8]) -> bool {
         let head = self.head();
         let Some(strings) = bytes.strip_prefix(head.as_bytes()) else { return false };
@@ -81,6 +92,36 @@ impl<'a> Record<'a> {
             && (params + path == 0
                 || strings.get(contact + 2..contact + 2 + params) == Some(self.params)
                     && strings.get(contact + 2 + params..rest) == Some(self.path))
+    }
+
+    /// The contact in brackets, where these are the bytes that [`encode`](Self::encode) would write with another contact. `None`
+    /// says nothing, for it knows only IPv4 and the records without parameters.
+    #[must_use]
+    #[inline(always)]
+    pub fn but_for_contact<'b>(&self, bytes: &'b [u8]) -> Option<&'b [u8]> {
+        let (SocketAddr::V4(source), IpAddr::V4(local)) = (self.from.addr, self.to.ip) else {
+            return None;
+        };
+        match self.from.transport {
+            Transport::Udp => {}
+        }
+        let (head, strings) = bytes.split_first_chunk::<NARROW_HEAD_BYTES>()?;
+        let word = |at: usize| head[at..].first_chunk().map_or(0, |word| u64::from_le_bytes(*word));
+        // Behind the contact's length: no parameters, and the other two.
+        let lengths = (self.path.len() as u64) << 16 | (self.call_id.len() as u64) << 32;
+        // Between the lengths and the addresses: listener, port and no family but IPv4.
+        let ports = u64::from(self.to.listener.0) | u64::from(source.port()) << 16;
+        let addresses = u64::from(u32::from_le_bytes(source.ip().octets()))
+            | u64::from(u32::from_le_bytes(local.octets())) << 32;
+        let differing = word(0) >> 16 ^ lengths | word(5) >> 24 ^ ports | word(13) ^ addresses;
+        let listed = usize::from(u16::from_le_bytes([head[0], head[1]])) + 2;
+        let call_id = strings.len().checked_sub(self.call_id.len())?;
+        let is_same = differing == 0
+            && self.params.is_empty()
+            && listed + self.path.len() == call_id
+            && same(&strings[call_id..], self.call_id)
+            && (self.path.is_empty() || strings.get(listed..call_id) == Some(self.path));
+        if is_same { strings.get(..listed) } else { None }
     }
 
     /// What stands before the strings. Lengths beyond 65,535 are cut; [`encode`](Self::encode) refuses them.
@@ -118,16 +159,15 @@ impl<'a> Record<'a> {
     /// # Panics
     /// As [`decode`](Self::decode).
     #[must_use]
-    pub fn listed(bytes: &[u8]) -> &[u8] {
-        let mut reader = Reader(bytes);
-        let [contact, params, _, _] = [(); 4].map(|()| usize::from(reader.u16()));
-        reader.u16();
-        reader.u16();
-        let [families] = reader.array();
-        let source = if families & SOURCE_V6 == 0 { 4 } else { 20 };
-        let local = if families & LOCAL_V6 == 0 { 4 } else { 16 };
-        reader.take(source + local);
-        reader.take(contact + params + 2)
+    #[inline]
+    pub fn listed(bytes: &'a [u8]) -> Listed<'a> {
+        let head = bytes.first_chunk::<NARROW_HEAD_BYTES>().expect("a record has a head");
+        let [contact, params] = [[head[0], head[1]], [head[2], head[3]]].map(u16::from_le_bytes);
+        let families = head[8 + 2 + 2];
+        let wide = |family: u8, more: usize| if families & family == 0 { 0 } else { more };
+        let start = NARROW_HEAD_BYTES + wide(SOURCE_V6, 16) + wide(LOCAL_V6, 12);
+        let length = usize::from(contact) + usize::from(params) + 2;
+        Listed { text: &bytes[start..], length }
     }
 
     /// Reads back what [`encode`](Self::encode) wrote.
@@ -226,6 +266,14 @@ mod tests {
             assert!(record.encode(&mut bytes));
             assert_eq!(Record::decode(&bytes), record);
             assert!(record.is(&bytes));
+            let plain = Record { params: b"", ..record };
+            let mut plain_bytes = Vec::new();
+            assert!(plain.encode(&mut plain_bytes));
+            let others = Record { contact: b"", ..plain };
+            let is_narrow = source.starts_with('1') && local.starts_with('1');
+            let expected = is_narrow.then_some(&b"<sip:alice@192.0.2.1>"[..]);
+            assert_eq!(others.but_for_contact(&plain_bytes), expected);
+            assert_eq!(others.but_for_contact(&bytes), None);
             for other in [
                 Record { contact: b"sip:alice@192.0.2.2", ..record },
                 Record { params: b";+sip.instance=\"<urn:uuid:2>\"", ..record },
@@ -236,11 +284,16 @@ mod tests {
                 Record { to: LocalAddr { listener: ListenerId(8), ..record.to }, ..record },
             ] {
                 assert!(!other.is(&bytes), "{other:?}");
+                let same = Record { contact: b"", params: b"", ..other };
+                if other.params == record.params && other.contact == record.contact {
+                    assert_eq!(same.but_for_contact(&plain_bytes), None, "{other:?}");
+                }
             }
             assert!(!record.is(&bytes[..bytes.len() - 1]));
             assert!(!record.is(b""));
+            let listed = Record::listed(&bytes);
             assert_eq!(
-                Record::listed(&bytes),
+                &listed.text[..listed.length],
                 b"<sip:alice@192.0.2.1>;+sip.instance=\"<urn:uuid:1>\""
             );
         }

@@ -5,6 +5,7 @@
 //! address-of-record and a wheel the bindings that expire. A refresh only writes a new deadline into its binding; the
 //! wheel finds out when the old one fires.
 
+use super::record::Listed;
 use super::{Aor, HomeHash, Listing, Record};
 use crate::io::Instant;
 use crate::store::{Arena, Full, Memory, Prefetch, Ref, Slab, Table, Wheel};
@@ -119,12 +120,14 @@ impl Location {
 
     /// Finds an address-of-record; `None` where it has no binding.
     #[must_use]
+    #[inline(always)]
     pub fn find(&self, aor: &Aor) -> Option<AorId> {
         self.find_hash(aor.hash())
     }
 
     /// The same, by what stands for it: who asks from another core has nothing else.
     #[must_use]
+    #[inline(always)]
     pub fn find_hash(&self, hash: HomeHash) -> Option<AorId> {
         let hash = words(hash);
         let is_it = |id| self.aors.at(id).is_some_and(|entry| entry.hash == hash);
@@ -176,7 +179,7 @@ impl Location {
         &self,
         aor: Option<AorId>,
         now: Instant,
-    ) -> impl Iterator<Item = (&[u8], Terms)> {
+    ) -> impl Iterator<Item = (Listed<'_>, Terms)> {
         self.live(aor, now)
             .map(|(_, entry)| (Record::listed(self.arena.get(entry.record)), entry.terms))
     }
@@ -194,6 +197,46 @@ impl Location {
             }
         }
         (until < end).then_some(until)
+    }
+
+    /// The newest binding of an address-of-record, expired or not.
+    #[must_use]
+    #[inline(always)]
+    pub fn newest(&self, aor: AorId) -> Option<BindingId> {
+        Some(self.first(Some(aor))).filter(|&first| first != NONE).map(BindingId)
+    }
+
+    /// The binding made before another of the same address-of-record.
+    #[must_use]
+    #[inline(always)]
+    pub fn older(&self, BindingId(id): BindingId) -> Option<BindingId> {
+        self.bindings.at(id).map(|entry| entry.next).filter(|&next| next != NONE).map(BindingId)
+    }
+
+    /// The terms of a binding, and its contact in brackets, where its record is this one but for the contact and it has not
+    /// expired at `now`. `None` says nothing; see [`Record::but_for_contact`].
+    #[must_use]
+    #[inline(always)]
+    pub fn held_as(
+        &self,
+        BindingId(id): BindingId,
+        now: Instant,
+        record: &Record<'_>,
+    ) -> Option<(&[u8], Terms)> {
+        let entry = self.bindings.at(id)?;
+        if { entry.terms.expires } <= now {
+            return None;
+        }
+        Some((record.but_for_contact(self.arena.get(entry.record))?, entry.terms))
+    }
+
+    /// Gives a binding of an address-of-record new terms, and nothing else.
+    ///
+    /// # Panics
+    /// Where it is none of that address-of-record's.
+    #[inline(always)]
+    pub fn refresh(&mut self, AorId(aor): AorId, BindingId(id): BindingId, terms: Terms) {
+        self.renew(aor, id, terms);
     }
 
     /// Begins an update.
@@ -331,9 +374,9 @@ impl Location {
                 let entry = self.bindings.at_mut(id).expect("a change of a binding that is gone");
                 let old = core::mem::replace(&mut entry.record, record);
                 self.arena.remove(old);
-                self.refresh(aor, id, terms);
+                self.renew(aor, id, terms);
             }
-            Staged::Refresh { id, terms } => self.refresh(aor, id, terms),
+            Staged::Refresh { id, terms } => self.renew(aor, id, terms),
             Staged::Remove { id } => {
                 assert_eq!(self.bindings.at(id).map(|entry| entry.aor), Some(aor));
                 self.remove_binding(id);
@@ -341,8 +384,8 @@ impl Location {
         }
     }
 
-    #[inline]
-    fn refresh(&mut self, aor: u32, id: u32, terms: Terms) {
+    #[inline(always)]
+    fn renew(&mut self, aor: u32, id: u32, terms: Terms) {
         let entry = self.bindings.at_mut(id).expect("a change of a binding that is gone");
         assert_eq!(entry.aor, aor, "a change of another's binding");
         // An earlier deadline has to be scheduled; a later one is found when the old one fires.

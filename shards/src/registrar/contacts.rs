@@ -7,7 +7,7 @@ use super::{Register, Registered, Registrar, WhenFull, supports};
 use crate::io::{Class, Instant};
 use crate::location::{Aor, AorId, Binding, BindingId, Location, Record, Terms, Update};
 use crate::uas::Refusal;
-use crate::wire::{Contact, ContactAddress, HeaderId, Message, Params, Uri};
+use crate::wire::{Contact, ContactAddress, ContactPlace, HeaderId, Message, Params, Uri};
 use alloc::vec::Vec;
 
 /// Whether a request may change a binding.
@@ -20,6 +20,70 @@ enum Order {
 }
 
 impl Registrar {
+    /// Refreshes the only contact that the request lists, which is bound exactly as it stands: what nearly every REGISTER is for.
+    /// `None` for any other, and where something speaks against it; nothing has changed then, and [`change`](Self::change), which
+    /// would have done the same, says what comes of it.
+    #[inline(always)]
+    pub(super) fn refresh(
+        &self,
+        now: Instant,
+        request: &Register<'_>,
+        aor: &Aor,
+        location: &mut Location,
+    ) -> Option<Registered> {
+        if self.contacts_max.min(usize::from(self.policy.max_contacts)) == 0 {
+            return None;
+        }
+        let id = location.find(aor)?;
+        let newest = location.newest(id)?;
+        let mut binding = newest;
+        loop {
+            if let Some((terms, line)) = self.renewed(now, request, binding, location) {
+                let is_only = binding == newest && location.older(binding).is_none();
+                location.refresh(id, binding, terms);
+                let only = if is_only { Some(line) } else { None };
+                let nothing = Registered::nothing(Class::RegisterRefresh, Some(id));
+                return Some(Registered { refreshed: 1, only, ..nothing });
+            }
+            binding = location.older(binding)?;
+        }
+    }
+
+    /// The new terms of a binding that the request lists as it stands, and what the answer has for it.
+    #[inline(always)]
+    fn renewed(
+        &self,
+        now: Instant,
+        request: &Register<'_>,
+        binding: BindingId,
+        location: &Location,
+    ) -> Option<(Terms, (ContactPlace, Option<u32>))> {
+        let message = request.message;
+        let record = Record {
+            contact: b"",
+            params: b"",
+            path: &self.path,
+            call_id: message.call_id(),
+            from: request.datagram.from,
+            to: request.datagram.to,
+        };
+        let (contact, held) = location.held_as(binding, now, &record)?;
+        let contact = message.known_contact(contact)?;
+        let wished = contact.expires.or_else(|| message.expires());
+        let secs = self.granted_secs(wished).ok().filter(|&secs| secs > 0)?;
+        // The Call-ID is the same, so the order counts; the binding is no flow, and this is not about one.
+        let cseq = message.cseq().number;
+        if held.reg_id != 0 || cseq <= held.cseq {
+            return None;
+        }
+        let expires = now.plus_secs(secs);
+        let terms = Terms { expires, cseq, branch: request.branch, q: None, reg_id: 0 };
+        match contact.line {
+            Some(line) if contact.expires == Some(secs) => Some((terms, (line, None))),
+            Some(_) | None => Some((terms, (contact.place, Some(secs)))),
+        }
+    }
+
     /// Binds, refreshes and removes what the request lists: all of it, or nothing.
     pub(super) fn change(
         &mut self,
@@ -120,6 +184,7 @@ impl Registrar {
     }
 
     /// The lifetime that a contact is granted, RFC 3261 10.3 steps 6 and 7.
+    #[inline(always)]
     fn granted_secs(&self, wished: Option<u32>) -> Result<u32, Refusal> {
         let policy = &self.policy;
         let wished = wished.unwrap_or(policy.default_expires_secs);
@@ -319,3 +384,6 @@ fn collect_params(contact: &ContactAddress<'_>, params: &mut Vec<u8>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

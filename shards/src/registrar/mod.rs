@@ -12,7 +12,7 @@ pub use policy::{Policy, UnsupportedPath, WhenFull};
 use crate::io::{Class, Datagram, Instant, Outbox};
 use crate::location::{Aor, AorId, Binding, Here, Location, NotOurs};
 use crate::uas::{self, Refusal};
-use crate::wire::{HeaderId, Message, Uri};
+use crate::wire::{ContactPlace, HeaderId, Message, Uri};
 use alloc::vec::Vec;
 
 /// The registrar of one core: its policy, and scratch for one request.
@@ -57,6 +57,9 @@ pub struct Registered {
     aor: Option<AorId>,
     /// Whether outbound was used, RFC 5626 6.
     is_outbound: bool,
+    /// The only binding of the address-of-record, where it is known to be just what the request lists, and its lifetime; without
+    /// one the whole line of the request.
+    only: Option<(ContactPlace, Option<u32>)>,
 }
 
 impl Registered {
@@ -70,6 +73,7 @@ impl Registered {
             replaced: 0,
             aor,
             is_outbound: false,
+            only: None,
         }
     }
 }
@@ -88,6 +92,7 @@ impl Registrar {
     ///
     /// # Errors
     /// Why it is refused.
+    #[inline(always)]
     pub fn accept<'a>(
         &self,
         request: &Register<'_>,
@@ -121,6 +126,7 @@ impl Registrar {
     ///
     /// # Errors
     /// Why it is refused; nothing has changed then.
+    #[inline(always)]
     pub fn register(
         &mut self,
         now: Instant,
@@ -129,7 +135,10 @@ impl Registrar {
         location: &mut Location,
     ) -> Result<Registered, Refusal> {
         self.path(request.message)?;
-        self.change(now, request, aor, location)
+        match self.refresh(now, request, aor, location) {
+            Some(done) => Ok(done),
+            None => self.change(now, request, aor, location),
+        }
     }
 
     /// What a REGISTER did that has made a binding as it is and comes again from where it came from; `None` for any other. It
@@ -155,7 +164,7 @@ impl Registrar {
     }
 
     /// Collects the Path, RFC 3327 5.3.
-    #[inline]
+    #[inline(always)]
     fn path(&mut self, message: &Message<'_>) -> Result<(), Refusal> {
         self.path.clear();
         if !message.has(HeaderId::Path) {

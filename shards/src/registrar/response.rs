@@ -3,7 +3,7 @@
 use super::{Registered, Registrar};
 use crate::io::Instant;
 use crate::location::{Location, Record};
-use crate::wire::Response;
+use crate::wire::{Index, Response};
 
 /// What a binding counts towards the limit of its address-of-record: what it takes in a response, and what is kept besides.
 pub(super) fn contact_bytes(record: &Record<'_>) -> usize {
@@ -12,21 +12,20 @@ pub(super) fn contact_bytes(record: &Record<'_>) -> usize {
 }
 
 impl Registrar {
-    /// Writes what is particular to the 200 to the request that [`register`](Self::register) saw last.
+    /// Writes what is particular to the 200 to the request that [`register`](Self::register) saw last, behind whose message
+    /// `index` is.
+    #[inline(always)]
     pub fn write_bindings(
         &self,
         now: Instant,
         registered: &Registered,
         location: &Location,
+        index: &Index,
         response: &mut Response<'_>,
     ) {
-        for (contact, terms) in location.contacts(registered.aor, now) {
-            response.put(b"Contact: ");
-            response.put(contact);
-            if let Some(thousandths) = terms.q {
-                put_q(response, thousandths);
-            }
-            response.end_with_expires(now.secs_until(terms.expires));
+        match registered.only {
+            Some((contact, secs)) => response.contact(index, contact, secs),
+            None => list(now, registered, location, response),
         }
         // RFC 3327 5.3: the UA learns which Path was stored for it.
         if !self.path.is_empty() {
@@ -36,6 +35,19 @@ impl Registrar {
             // RFC 5626 6.
             response.header("Require", b"outbound");
         }
+    }
+}
+
+/// Lists the bindings as they are kept.
+#[inline(never)]
+fn list(now: Instant, registered: &Registered, location: &Location, response: &mut Response<'_>) {
+    for (contact, terms) in location.contacts(registered.aor, now) {
+        response.put(b"Contact: ");
+        response.put_start(contact.text, contact.length);
+        if let Some(thousandths) = terms.q {
+            put_q(response, thousandths);
+        }
+        response.end_with_expires(now.secs_until(terms.expires));
     }
 }
 

@@ -8,7 +8,7 @@ use crate::location::{Aor, Here, HomeHash, Location, NotOurs};
 use crate::proxy;
 use crate::store::Prefetch;
 use crate::transaction::Completed;
-use crate::wire::{self, Home, Index, Malformed, Peek, Uri};
+use crate::wire::{self, Home, Index, Malformed, Peek};
 use alloc::boxed::Box;
 use core::net::IpAddr;
 
@@ -54,8 +54,20 @@ impl Reading {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn read(&mut self, settings: &Settings, datagram: &Datagram<'_>) {
+        let bytes = datagram.bytes;
+        if bytes.len() <= settings.limits.message_bytes
+            && let Some(to) = wire::peek_register(bytes, &mut self.index)
+        {
+            self.read_register(settings, datagram, to);
+        } else {
+            self.read_any(settings, datagram);
+        }
+    }
+
+    #[inline(never)]
+    fn read_any(&mut self, settings: &Settings, datagram: &Datagram<'_>) {
         let bytes = datagram.bytes;
         if bytes.len() > settings.limits.message_bytes {
             self.sight = Sight::TooLarge;
@@ -76,18 +88,18 @@ impl Reading {
                 Sight::Request
             }
             Peek::Request { home: Home::AddressOfRecord(uri), .. } => {
-                (self.aor_verdict, self.hash) = match Uri::parse(uri) {
-                    Ok(uri) => {
-                        let here = here(settings, datagram);
-                        let set = self.aor.set(&settings.keys.home, &uri, &here);
-                        (set, set.is_ok().then(|| self.aor.hash()))
-                    }
-                    // A To that can't be read is refused by the parser, wherever it is.
-                    Err(_) => (Err(NotOurs::Unreadable), None),
-                };
-                Sight::Register
+                return self.read_register(settings, datagram, uri);
             }
         };
+    }
+
+    /// Makes the To of a REGISTER canonical. One that can't be read is refused by the parser, wherever it is.
+    #[inline(always)]
+    fn read_register(&mut self, settings: &Settings, datagram: &Datagram<'_>, to: &[u8]) {
+        let here = here(settings, datagram);
+        self.aor_verdict = self.aor.set_text(&settings.keys.home, to, &here);
+        self.hash = self.aor_verdict.is_ok().then(|| self.aor.hash());
+        self.sight = Sight::Register;
     }
 }
 

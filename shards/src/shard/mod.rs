@@ -116,20 +116,22 @@ impl Shard {
         out: &mut Outbox,
     ) -> Outcome {
         debug_assert!(out.has_room());
-        let outcome = match input {
-            Input::Datagram(datagram) => self.receive(now, wall, datagram, false, out),
-            Input::Hop(datagram) => self.receive(now, wall, datagram, true, out),
+        let outcome = match &input {
+            Input::Datagram(datagram) | Input::Hop(datagram) => {
+                let has_moved = matches!(input, Input::Hop(_));
+                self.receive(now, wall, datagram, has_moved, out)
+            }
             Input::Letter(bytes) => {
                 let (proxy, mut around) = self.proxy(now, out);
                 proxy.letter(bytes, &mut around)
             }
             Input::Unreachable(error) => {
                 let (proxy, mut around) = self.proxy(now, out);
-                proxy.unreachable(error, &mut around)
+                proxy.unreachable(*error, &mut around)
             }
             Input::Addresses { ticket, addresses } => {
                 let (proxy, mut around) = self.proxy(now, out);
-                proxy.addresses(ticket, addresses, &mut around)
+                proxy.addresses(*ticket, addresses, &mut around)
             }
         };
         self.metrics.count(outcome);
@@ -210,16 +212,17 @@ impl Shard {
     }
 
     /// Recognises a datagram, and moves it where it lives.
+    #[inline(always)]
     fn receive(
         &mut self,
         now: Instant,
         wall: UnixTime,
-        datagram: Datagram<'_>,
+        datagram: &Datagram<'_>,
         has_moved: bool,
         out: &mut Outbox,
     ) -> Outcome {
         let Shard { settings, ahead, .. } = self;
-        let reading = ahead.reading(settings, &datagram);
+        let reading = ahead.reading(settings, datagram);
         match reading.sight {
             Sight::Register | Sight::Request => {}
             Sight::TooLarge => return dropped(Class::Junk, Reason::TooLarge),
@@ -228,7 +231,7 @@ impl Shard {
             Sight::Stun => return dropped(Class::Keepalive, Reason::Stun),
             Sight::NotSip => return dropped(Class::Junk, Reason::NotSip),
             Sight::Malformed(malformed) => {
-                return self::malformed(settings, &reading.index, datagram, malformed, out);
+                return self::malformed(settings, &reading.index, *datagram, malformed, out);
             }
             Sight::Response => {
                 let core = reading.core.filter(|&core| settings.homes.has(core));
@@ -251,18 +254,18 @@ impl Shard {
         let message = match Message::parse(datagram.bytes, index) {
             Ok(message) => message,
             Err(malformed) => {
-                return self::malformed(settings, index, datagram, malformed, out);
+                return self::malformed(settings, index, *datagram, malformed, out);
             }
         };
         let StartLine::Request { method, uri } = message.start_line() else {
             unreachable!("the peek has seen a request")
         };
-        let here = ahead::here(settings, &datagram);
+        let here = ahead::here(settings, datagram);
         let tag = ToTag::new(hash.unwrap_or_default().seed);
-        let caller = Caller { datagram, index: message.index(), tag };
+        let caller = Caller { datagram: *datagram, index: message.index(), tag };
         match *method {
             Method::Register => {
-                let request = Register { message: &message, uri, datagram, branch: 0 };
+                let request = Register { message: &message, uri, datagram: *datagram, branch: 0 };
                 let aor = aor_verdict.map(|()| &*aor);
                 let rooms = Rooms {
                     key: &settings.keys.transaction,
@@ -305,11 +308,11 @@ impl Shard {
                     message: &message,
                     method: *method,
                     uri,
-                    datagram,
+                    datagram: *datagram,
                     caller: &caller,
                     wall,
                     hash,
-                    home: ahead::transaction_home(hash, &datagram),
+                    home: ahead::transaction_home(hash, datagram),
                 };
                 let Shard { proxy, location, completed, .. } = self;
                 let mut around = Around { now, location, completed, out };
@@ -375,6 +378,7 @@ struct Rooms<'s> {
 }
 
 impl Rooms<'_> {
+    #[inline(always)]
     #[allow(
         clippy::too_many_arguments,
         reason = "each is another part of the way: time, request, caller, place, outbox"
@@ -422,7 +426,8 @@ impl Rooms<'_> {
         let Some(mut response) = caller.respond(out, 200, "OK") else {
             return dropped(class, Reason::BadRequest);
         };
-        self.registrar.write_bindings(now, &registered, self.location, &mut response);
+        let index = request.message.index();
+        self.registrar.write_bindings(now, &registered, self.location, index, &mut response);
         response.put(self.date.headers(wall));
         let reply = response.finish();
         if !reply.fits() {
@@ -440,7 +445,7 @@ impl Rooms<'_> {
 
 impl Rooms<'_> {
     /// Does what a REGISTER asks for if it comes from whom it may come, RFC 3261 10.3 steps 3 and 4.
-    #[inline]
+    #[inline(always)]
     fn authorised(
         &mut self,
         now: Instant,

@@ -170,12 +170,12 @@ impl Arena {
     }
 
     /// The bytes of a string.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn get(&self, string: Ref) -> &[u8] {
-        let start = start_of(string);
-        let length = read_u16(&self.bytes, start) as usize;
-        &self.bytes[start + LENGTH_BYTES..start + LENGTH_BYTES + length]
+        let place = &self.bytes[start_of(string)..];
+        let length = read_u16(place, 0) as usize;
+        &place[LENGTH_BYTES..LENGTH_BYTES + length]
     }
 
     /// Begins to fetch what [`get`](Self::get) would read of a string of about `length` bytes, at most four cache lines.
@@ -506,7 +506,9 @@ fn start_of(string: Ref) -> usize {
 
 #[inline]
 fn read_u16(bytes: &[u8], at: usize) -> u16 {
-    u16::from_ne_bytes([bytes[at], bytes[at + 1]])
+    let mut value = [0; LENGTH_BYTES];
+    value.copy_from_slice(&bytes[at..at + LENGTH_BYTES]);
+    u16::from_ne_bytes(value)
 }
 
 #[inline]

@@ -71,7 +71,7 @@ impl Table {
     }
 
     /// The id of the entry with this hash for which `eq` says that its key is the one sought.
-    #[inline]
+    #[inline(always)]
     pub fn find(&self, hash: u64, eq: impl FnMut(u32) -> bool) -> Option<u32> {
         self.position(tag(hash), eq).map(|position| id(self.slots[position]))
     }
@@ -157,7 +157,7 @@ impl Table {
         assert_eq!(len, self.len, "entries counted");
     }
 
-    #[inline]
+    #[inline(always)]
     fn position(&self, tag: u32, mut eq: impl FnMut(u32) -> bool) -> Option<usize> {
         let mut position = self.home(tag);
         // Tags fall along a run, and what lies behind its end has lower ones: counting the higher ones of a few slots leads to

@@ -75,7 +75,7 @@ impl Completed {
 
     /// What was sent in answer to the request of this fingerprint, while its record lives. RFC 3261 17.2.2: a
     /// retransmission is answered with the same bytes, the same way.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn find(&self, now: Instant, fingerprint: Fingerprint) -> Option<Answer<'_>> {
         let bucket = self.bucket(fingerprint);
@@ -87,7 +87,7 @@ impl Completed {
     }
 
     /// Keeps an answer for Timer J, in place of what was kept under the same fingerprint before. False where it is too large.
-    #[inline]
+    #[inline(always)]
     pub fn insert(&mut self, now: Instant, fingerprint: Fingerprint, answer: &Answer<'_>) -> bool {
         let Some(bytes) = self.log.record_bytes(answer) else {
             self.metrics.oversized += 1;
@@ -95,7 +95,9 @@ impl Completed {
         };
         self.metrics.evicted += self.log.make_room(bytes, now);
         let bucket = self.bucket(fingerprint);
-        if let Some(offset) = self.found(bucket, fingerprint) {
+        if self.buckets[bucket].candidates(tag(fingerprint)) != 0
+            && let Some(offset) = self.found(bucket, fingerprint)
+        {
             // The same transaction answered anew loses nothing.
             self.log.end(offset);
         }
@@ -167,7 +169,8 @@ impl Completed {
     }
 
     /// The offset of a fingerprint's latest record, from its bucket.
-    #[inline]
+    #[cold]
+    #[inline(never)]
     fn found(&self, bucket: usize, fingerprint: Fingerprint) -> Option<usize> {
         let bucket = &self.buckets[bucket];
         let mut candidates = bucket.candidates(tag(fingerprint));
@@ -184,7 +187,7 @@ impl Completed {
     }
 
     /// The offset of the record at a position, unless it was overwritten.
-    #[inline]
+    #[inline(always)]
     fn record(&self, position: u64) -> Option<usize> {
         let age = self.age(position);
         (age <= self.log.span()).then(|| self.log.offset(age))

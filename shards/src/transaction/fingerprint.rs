@@ -44,18 +44,15 @@ const COOKIE: &[u8] = b"z9hG4bK";
 impl<'m> Identity<'m> {
     /// By what a request is matched to its transaction, RFC 3261 17.2.3. `method` is that of the transaction: an ACK is looked for
     /// as what it acknowledges, and so is a CANCEL.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn of(message: &Message<'m>, method: &'m [u8]) -> Self {
-        let via = message.via();
-        match via.branch {
+        match message.branch() {
             // RFC 4475 3.2.1: a branch that is nothing but the cookie identifies nothing.
-            Some(branch) if branch.starts_with(COOKIE) && branch != COOKIE => Identity::Branch {
-                branch,
-                sent_by_host: via.host.raw(),
-                sent_by_port: via.port,
-                method,
-            },
+            Some(branch) if branch.starts_with(COOKIE) && branch.len() > COOKIE.len() => {
+                let (host, sent_by_port) = message.sent_by();
+                Identity::Branch { branch, sent_by_host: host.raw(), sent_by_port, method }
+            }
             Some(_) | None => Identity::Rfc2543 {
                 request_uri: match message.start_line() {
                     StartLine::Request { uri, .. } => uri.raw,
@@ -71,7 +68,7 @@ impl<'m> Identity<'m> {
                 call_id: message.call_id(),
                 cseq: message.cseq().number,
                 method,
-                via: via.raw,
+                via: message.via().raw,
             },
         }
     }
@@ -85,7 +82,7 @@ impl Fingerprint {
     /// The fingerprint of an identity under a key, among the requests that share `home`: the keyed hash of an address-of-record
     /// or a Call-ID by which they found their core. A retransmission has the same home; phones behind NATs have the same
     /// sent-by, and poor ones the same branches.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn new(key: &[u8; 16], home: u64, identity: &Identity<'_>) -> Self {
         Fingerprint([hash(key, identity), Self::home_bits(home)])
@@ -114,53 +111,96 @@ impl Fingerprint {
 }
 
 /// The hash of a usual identity, or of another, field by field.
-#[inline]
+// Who chooses a branch and a sent-by can only meet a request of the same home: one of its own address-of-record and its own source.
+// So it is enough that two identities meet by chance no more often than hashes of 64 bits do, whoever does not know the key.
+#[inline(always)]
 fn hash(key: &[u8; 16], identity: &Identity<'_>) -> u64 {
-    let hasher = SipHasher13::new_with_key(key);
-    if let Identity::Branch { branch, sent_by_host, sent_by_port, method: b"REGISTER" } = *identity
-        && let Some([first, last]) = ends(sent_by_host)
-    {
-        // The branch tells requests apart, and is hashed as well as can be. Who chooses the sent-by so that it meets another's can
-        // only meet one of the same home: its own address-of-record and source.
-        let [low, high] = halves(key);
-        let head = branch_head(branch, sent_by_host, sent_by_port);
-        let sent_by = folded(first ^ low, last ^ high).wrapping_add(head);
-        return hasher.hash(branch) ^ folded(sent_by ^ high, low | 1);
+    match *identity {
+        Identity::Branch { branch, sent_by_host, sent_by_port, method } => {
+            usual(key, branch, sent_by_host, sent_by_port, method)
+        }
+        Identity::Rfc2543 { .. } => None,
     }
-    streamed(hasher, identity)
+    .unwrap_or_else(|| streamed(SipHasher13::new_with_key(key), identity))
 }
 
-/// A key in two words.
-#[inline]
-fn halves(key: &[u8; 16]) -> [u64; 2] {
-    let key = u128::from_le_bytes(*key);
+/// The hash of an identity whose fields have usual lengths: products of words, each of which depends on the one before.
+#[inline(always)]
+fn usual(
+    key: &[u8; 16],
+    branch: &[u8],
+    host: &[u8],
+    port: Option<u16>,
+    method: &[u8],
+) -> Option<u64> {
+    if method.len() > 8 || host.len() > 16 || branch.len() > 48 {
+        return None;
+    }
+    let [low, high] = halves(key);
+    let (front, back) = (branch.first_chunk::<16>()?, branch.last_chunk::<16>()?);
+    let mut sent_by = [first_word(host)?, last_word(host)?];
+    // No letter is without this bit.
+    if (sent_by[0] | sent_by[1]) & (ONES * 0x40) != 0 {
+        sent_by = sent_by.map(lower);
+    }
+    let mut hash = joined(front, low, high);
+    if branch.len() > 32 {
+        hash = joined(branch[16..].first_chunk::<16>()?, low, hash);
+    }
+    hash = joined(back, low, hash);
+    hash = folded(sent_by[0] ^ low, sent_by[1] ^ hash);
+    hash = folded(branch_head(branch, host, port) ^ high, hash ^ low);
+    Some(folded(method_word(method) ^ high, hash ^ low))
+}
+
+/// Sixteen bytes and what was hashed before them.
+#[inline(always)]
+fn joined(bytes: &[u8; 16], key: u64, before: u64) -> u64 {
+    let [low, high] = halves(bytes);
+    folded(low ^ key, high ^ before)
+}
+
+/// A method of up to eight bytes.
+#[inline(always)]
+fn method_word(method: &[u8]) -> u64 {
+    match first_word(method) {
+        Some(word) => word,
+        None => method.iter().fold(1, |word, &byte| word << 8 | u64::from(byte)),
+    }
+}
+
+/// Sixteen bytes in two words.
+#[inline(always)]
+fn halves(bytes: &[u8; 16]) -> [u64; 2] {
+    let bytes = u128::from_le_bytes(*bytes);
     #[allow(clippy::cast_possible_truncation, reason = "each is a half")]
-    let halves = [key as u64, (key >> 64) as u64];
+    let halves = [bytes as u64, (bytes >> 64) as u64];
     halves
 }
 
 /// The product of two words, its halves laid over each other.
-#[inline]
+#[inline(always)]
 #[allow(clippy::cast_possible_truncation, reason = "each is a half")]
 fn folded(a: u64, b: u64) -> u64 {
     let product = u128::from(a) * u128::from(b);
     product as u64 ^ (product >> 64) as u64
 }
 
-/// The first eight bytes of a host and the last eight in lower case: all of it where it has eight to sixteen, as most have.
-#[inline]
-fn ends(host: &[u8]) -> Option<[u64; 2]> {
-    if host.len() > 16 {
-        return None;
-    }
-    let (first, last) = (host.first_chunk()?, host.last_chunk()?);
-    Some([lower(u64::from_le_bytes(*first)), lower(u64::from_le_bytes(*last))])
+/// With the last eight bytes all of a host that has eight to sixteen, as most have.
+#[inline(always)]
+fn first_word(bytes: &[u8]) -> Option<u64> {
+    bytes.first_chunk().map(|word| u64::from_le_bytes(*word))
 }
 
+#[inline(always)]
+fn last_word(bytes: &[u8]) -> Option<u64> {
+    bytes.last_chunk().map(|word| u64::from_le_bytes(*word))
+}
+
+const ONES: u64 = 0x0101_0101_0101_0101;
+
 /// Eight bytes with ASCII letters in lower case, all at once.
-#[inline]
 fn lower(bytes: u64) -> u64 {
-    const ONES: u64 = 0x0101_0101_0101_0101;
     let ascii = bytes & (ONES * 0x7F);
     // Bit 7 of each byte: from 'A' on, and beyond 'Z'.
     let from_a = ascii + ONES * u64::from(0x80 - b'A');

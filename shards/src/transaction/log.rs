@@ -97,7 +97,7 @@ impl Log {
 
     /// Bytes of a record, or nothing where it is too large to be kept: two of any size fit, so that a lap's empty rest and a
     /// record are never more than there is.
-    #[inline]
+    #[inline(always)]
     pub(super) fn record_bytes(&self, answer: &Answer<'_>) -> Option<usize> {
         let bytes =
             (header_bytes(families(answer)) + answer.response.len()).next_multiple_of(UNIT_BYTES);
@@ -106,7 +106,7 @@ impl Log {
     }
 
     /// Makes `bytes` free at the head; gives how many of the records that went had not ended at `now`.
-    #[inline]
+    #[inline(always)]
     pub(super) fn make_room(&mut self, bytes: usize, now: Instant) -> u64 {
         let rest = self.bytes.len() - self.head_offset;
         let wraps = rest < bytes;
@@ -132,7 +132,7 @@ impl Log {
     }
 
     /// Writes a record of `bytes`, for which [`make_room`](Self::make_room) was called.
-    #[inline]
+    #[inline(always)]
     #[allow(clippy::cast_possible_truncation, reason = "record_bytes refuses longer responses")]
     pub(super) fn push(
         &mut self,

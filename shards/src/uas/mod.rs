@@ -29,6 +29,7 @@ pub struct Caller<'m> {
 impl Caller<'_> {
     /// Where the response goes. Never to anyone but the packet's source, RFC 3261 26.3.2.4.
     #[must_use]
+    #[inline(always)]
     pub fn destination(&self) -> Peer {
         let from = self.datagram.from;
         Peer { transport: from.transport, addr: wire::response_destination(self.index, from.addr) }
@@ -36,6 +37,7 @@ impl Caller<'_> {
 
     /// Starts a response; `None` where the request has no Via to send it by.
     #[must_use]
+    #[inline(always)]
     pub fn respond<'o>(
         &self,
         out: &'o mut Outbox,
@@ -56,6 +58,7 @@ impl Caller<'_> {
 
     /// Queues a finished response.
     #[must_use]
+    #[inline(always)]
     pub fn send(&self, reply: Reply<'_>, sent: Verdict) -> Verdict {
         if reply.send(self.destination(), self.datagram.to) {
             sent

@@ -132,7 +132,8 @@ pub(super) fn cseq(text: &Padded, start: usize, end: usize, essentials: &mut Ess
         return false;
     }
     (essentials.cseq, essentials.cseq_method) = (number, Span::new(method, end));
-    text.run(method, TOKEN) == end
+    let is_register = end == method + 8 && text.word(method) == u64::from_le_bytes(*b"REGISTER");
+    is_register || text.run(method, TOKEN) == end
 }
 
 /// One to eight digits.
@@ -141,6 +142,10 @@ pub(super) fn decimal(text: &Padded, start: usize, end: usize) -> Option<u32> {
     if end == start + 1 {
         let digit = u32::from(text.byte(start) ^ b'0');
         return if digit <= 9 { Some(digit) } else { None };
+    }
+    // As nearly everybody has his Max-Forwards.
+    if end == start + 2 && text.half_word(start) & 0xFFFF == u32::from_le_bytes(*b"70\0\0") {
+        return Some(70);
     }
     let (number, digits_end) = text.digits(start);
     if digits_end == end && start < end { Some(number) } else { None }

@@ -4,7 +4,7 @@ use super::address::{self, Address};
 use super::common;
 use super::cursor::{Cursor, Span};
 use super::header::HeaderId;
-use super::index::Line;
+use super::index::{Index, Line};
 use super::list::Values;
 use super::malformed::Malformed;
 use super::message::Message;
@@ -37,6 +37,51 @@ pub struct ContactAddress<'m> {
     pub reg_id: Option<u32>,
     /// Whether it has parameters besides `q` and `expires`.
     pub has_other_params: bool,
+}
+
+/// The only Contact of a message, where it is a contact that is known already, in brackets, with `expires` if any parameter.
+#[derive(Clone, Copy, Debug)]
+pub struct KnownContact {
+    /// `expires` in seconds.
+    pub expires: Option<u32>,
+    /// The contact with its brackets.
+    pub place: ContactPlace,
+    /// The line, where a response that grants what it wishes has the same one.
+    pub line: Option<ContactPlace>,
+}
+
+/// A range of a message, for [`Response::contact`](super::Response::contact).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ContactPlace(pub(super) Span);
+
+impl KnownContact {
+    /// `known` stands in brackets and was read from a message before.
+    #[inline(always)]
+    pub(super) fn of(message: &Message<'_>, known: &[u8]) -> Option<Self> {
+        const EXPIRES: Text = Text::new(";expires");
+        let Index { text, .. } = message.index;
+        let line = message.index.only_line(HeaderId::Contact)?;
+        let (start, end) = line.common_value();
+        // What is known has no line end in it, so it ends within the line.
+        if text.byte(start - 1) != b' ' || !text.holds(start, known) {
+            return None;
+        }
+        let at = start + known.len();
+        let place = ContactPlace(Span::new(start, at));
+        if at == end {
+            return Some(KnownContact { expires: None, place, line: None });
+        }
+        let name = text.word(at);
+        if !EXPIRES.begins(name) || text.byte(at + 8) != b'=' {
+            return None;
+        }
+        let expires = Some(common::decimal(text, at + 9, end)?);
+        let is_as_written = name == u64::from_le_bytes(*b";expires")
+            && text.byte(at + 9) != b'0'
+            && text.word(usize::from(line.start())) == u64::from_le_bytes(*b"Contact:");
+        let whole = ContactPlace(Span { start: line.start(), end: line.end() });
+        Some(KnownContact { expires, place, line: is_as_written.then_some(whole) })
+    }
 }
 
 /// The values of Contact, over all its lines. It stops behind its first error.
@@ -90,7 +135,7 @@ impl<'m> Contacts<'m> {
 #[inline(always)]
 fn common<'m>(text: &Padded, bytes: &'m [u8], line: &Line) -> Option<ContactAddress<'m>> {
     const EXPIRES: Text = Text::new("expires=");
-    let (start, end) = (usize::from(line.colon) + 2, usize::from(line.end) - 2);
+    let (start, end) = line.common_value();
     if text.byte(start - 1) != b' ' {
         return None;
     }

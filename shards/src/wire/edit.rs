@@ -241,7 +241,7 @@ impl<'m> Message<'m> {
     #[must_use]
     #[inline]
     pub fn start_line_end(&self) -> usize {
-        self.index.lines().first().map_or(self.bytes.len(), |line| usize::from(line.start))
+        self.index.lines().first().map_or(self.bytes.len(), |line| usize::from(line.start()))
     }
 
     /// The lines of a known header, in order.
@@ -262,7 +262,7 @@ impl<'m> Message<'m> {
     #[must_use]
     #[inline]
     pub fn first_line_start(&self, id: HeaderId) -> Option<usize> {
-        self.index.first_line(id).map(|line| usize::from(line.start))
+        self.index.first_line(id).map(|line| usize::from(line.start()))
     }
 
     /// Where the last line of a known header ends, behind its CRLF.
@@ -274,7 +274,7 @@ impl<'m> Message<'m> {
         } else {
             self.index.first_line(id)
         };
-        line.map(|line| usize::from(line.end))
+        line.map(|line| usize::from(line.end()))
     }
 
     /// Completes the topmost Via with what the packet's source tells, as in a response: RFC 3261 18.2.1, RFC 3581 4. The edits

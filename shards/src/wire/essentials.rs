@@ -35,7 +35,7 @@ impl Essentials {
         bytes: &[u8],
         line: Line,
     ) -> bool {
-        let (start, end) = (usize::from(line.colon) + 2, usize::from(line.end) - 2);
+        let (start, end) = line.common_value();
         let is_common = text.byte(start - 1) == b' '
             && match id {
                 HeaderId::Via => common::via(text, start, end, &mut self.via),

@@ -20,6 +20,15 @@ macro_rules! headers {
             /// How many known headers there are.
             pub const COUNT: usize = HeaderId::Other as usize;
 
+            /// Each by its number.
+            const ALL: [HeaderId; Self::COUNT + 1] = [$(HeaderId::$variant,)* HeaderId::Other];
+
+            /// The header of a number.
+            #[inline]
+            pub(super) fn numbered(number: u8) -> HeaderId {
+                Self::ALL.get(usize::from(number)).copied().unwrap_or_default()
+            }
+
             /// A bit for each known header.
             pub(super) const KNOWN: u32 = (1 << Self::COUNT) - 1;
             /// A bit for each whose second line makes the message ambiguous.
@@ -112,11 +121,26 @@ headers! {
     UserAgent any "User-Agent",
 }
 
+/// A header and the length of its name, in the bits where the entry of a line has them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Named(pub(super) u64);
+
+impl Named {
+    /// Where the length lies, and the header's number.
+    pub(super) const LENGTH_SHIFT: u32 = 16;
+    pub(super) const ID_SHIFT: u32 = 48;
+
+    #[inline(always)]
+    const fn new(id: HeaderId, length: usize) -> Self {
+        Named((length as u64) << Self::LENGTH_SHIFT | (id as u64) << Self::ID_SHIFT)
+    }
+}
+
 /// Names in full and in the case of RFC 3261, with the colon directly behind them: what nearly every line in the field looks
-/// like. Gives the header and where its colon is.
+/// like.
 #[inline(always)]
 #[allow(clippy::cast_possible_truncation, reason = "the lower half of a word is wanted")]
-pub(super) fn usual(text: &Padded, start: usize) -> Option<(HeaderId, usize)> {
+pub(super) fn usual(text: &Padded, start: usize) -> Option<Named> {
     const fn half(text: &[u8; 4]) -> u32 {
         u32::from_le_bytes(*text)
     }
@@ -127,7 +151,7 @@ pub(super) fn usual(text: &Padded, start: usize) -> Option<(HeaderId, usize)> {
     };
     macro_rules! name {
         ($id:ident) => {
-            Some((HeaderId::$id, start + HeaderId::$id.name().len()))
+            Some(const { Named::new(HeaderId::$id, HeaderId::$id.name().len()) })
         };
     }
     const VIA: u32 = half(b"Via:");
@@ -165,8 +189,15 @@ pub(super) fn usual(text: &Padded, start: usize) -> Option<(HeaderId, usize)> {
     }
 }
 
+/// A name in another case, in its compact form or with white space behind it, or one of no known header; `None` where no name and
+/// colon stand there. The line ends at `end`.
+pub(super) fn unusual(text: &Padded, bytes: &[u8], start: usize, end: usize) -> Option<Named> {
+    let (id, colon) = common(text, start).or_else(|| any(bytes, start, end))?;
+    Some(Named::new(id, colon - start))
+}
+
 /// The same names in any case.
-pub(super) fn common(text: &Padded, start: usize) -> Option<(HeaderId, usize)> {
+fn common(text: &Padded, start: usize) -> Option<(HeaderId, usize)> {
     macro_rules! text {
         ($text:literal) => {{
             const TEXT: Text = Text::new($text);
@@ -218,7 +249,7 @@ pub(super) fn common(text: &Padded, start: usize) -> Option<(HeaderId, usize)> {
 
 /// The header whose line starts at `start`, and where its colon is; `None` where no name and colon stand there. The line ends
 /// at `end`. RFC 3261 7.3.1 and 25.1: a token, white space, a colon.
-pub(super) fn any(bytes: &[u8], start: usize, end: usize) -> Option<(HeaderId, usize)> {
+fn any(bytes: &[u8], start: usize, end: usize) -> Option<(HeaderId, usize)> {
     let name_end = scan::run(bytes, start, TOKEN);
     if name_end == start || name_end >= end {
         return None;
@@ -243,9 +274,10 @@ mod tests {
         let mut text = Padded::new();
         text.fill(line);
         let any = any(line, start, end);
-        for found in [usual(&text, start), common(&text, start)].into_iter().flatten() {
-            assert_eq!(Some(found), any, "all readers agree");
-        }
+        let named = any.map(|(id, colon)| Named::new(id, colon - start));
+        let all = [usual(&text, start), unusual(&text, line, start, end)];
+        assert!(all.iter().flatten().all(|&found| Some(found) == named), "all readers agree");
+        assert_eq!(all[1], named);
         any
     }
 

@@ -3,12 +3,16 @@
 
 use super::cursor::Span;
 use super::essentials::Essentials;
-use super::header::{self, HeaderId};
+use super::header::{self, HeaderId, Named};
 use super::malformed::Malformed;
 use super::padded::Padded;
 use super::start::Start;
 use alloc::boxed::Box;
 use alloc::vec;
+
+/// As many as headers have numbers, rounded up so that a number of some bits needs no check.
+const FIRST_LINES: usize = 32;
+const _: () = assert!(HeaderId::COUNT < FIRST_LINES);
 
 /// Scratch for reading one message at a time.
 #[derive(Debug)]
@@ -16,8 +20,8 @@ pub struct Index {
     /// As many as a message may have; those up to `lines_used` are of this one.
     lines: Box<[Line]>,
     lines_used: usize,
-    /// Index of the first line of each known header that was seen.
-    first: [u16; HeaderId::COUNT + 1],
+    /// The first line of each header that was seen.
+    first: [Line; FIRST_LINES],
     /// A bit for each known header with a line, and one for each with more than one.
     seen: u32,
     repeated: u32,
@@ -35,21 +39,63 @@ pub struct Index {
     pub(super) essentials: Essentials,
 }
 
-/// One header line, folded or not.
+/// One header line, folded or not: where it starts, where its colon is, where what follows its CRLF starts, 16 bits each, and the
+/// number of its header. They are one word, which is written and read at once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Line {
-    pub(super) start: u16,
-    pub(super) colon: u16,
-    /// Behind the line's CRLF.
-    pub(super) end: u16,
-    pub(super) id: HeaderId,
-}
+pub(super) struct Line(u64);
 
+#[allow(clippy::cast_possible_truncation, reason = "16 bits are wanted")]
 impl Line {
+    /// A line within a message of at most 65,535 bytes; `end` is where what follows it starts.
+    #[inline(always)]
+    fn new(named: Named, start: usize, end: usize) -> Self {
+        let (start, end) = (start as u64, end as u64);
+        // The colon is as far behind the start as the name is long.
+        let places = start.wrapping_mul(1 | 1 << Named::LENGTH_SHIFT).wrapping_add(end << 32);
+        Line(named.0.wrapping_add(places))
+    }
+
+    #[inline(always)]
+    pub(super) fn start(self) -> u16 {
+        self.0 as u16
+    }
+
+    #[inline(always)]
+    pub(super) fn colon(self) -> u16 {
+        (self.0 >> Named::LENGTH_SHIFT) as u16
+    }
+
+    /// Behind the line's CRLF.
+    #[inline(always)]
+    pub(super) fn end(self) -> u16 {
+        (self.0 >> 32) as u16
+    }
+
+    #[inline(always)]
+    fn number(self) -> u8 {
+        (self.0 >> Named::ID_SHIFT) as u8
+    }
+
+    #[inline]
+    pub(super) fn id(self) -> HeaderId {
+        HeaderId::numbered(self.number())
+    }
+
+    #[inline(always)]
+    fn is_of(self, id: HeaderId) -> bool {
+        self.number() == id as u8
+    }
+
+    /// Where the value starts and ends in its common form, behind one space.
+    #[inline(always)]
+    pub(super) fn common_value(self) -> (usize, usize) {
+        (usize::from(self.colon()) + 2, usize::from(self.end()) - 2)
+    }
+
     /// The value without the white space and folds around it.
     #[inline]
-    pub(super) fn value(&self, bytes: &[u8]) -> Span {
-        let (mut start, mut end) = (usize::from(self.colon) + 1, usize::from(self.end) - 2);
+    pub(super) fn value(self, bytes: &[u8]) -> Span {
+        let (mut start, mut end) = (usize::from(self.colon()) + 1, usize::from(self.end()) - 2);
         let value = bytes.get(start..end).unwrap_or_default();
         // The common form: one space, no white space behind the value.
         if let [b' ', first, .., last] | [b' ', first @ last] = value
@@ -83,7 +129,7 @@ impl Index {
         Index {
             lines: vec![Line::default(); header_lines_max].into_boxed_slice(),
             lines_used: 0,
-            first: [0; HeaderId::COUNT + 1],
+            first: [Line::default(); FIRST_LINES],
             seen: 0,
             repeated: 0,
             text: Padded::new(),
@@ -177,22 +223,32 @@ impl Index {
         }
     }
 
+    /// The same where another line follows.
+    #[inline(always)]
+    pub(super) fn usual_start_line_end(&mut self) -> Option<usize> {
+        let end = self.ends.next_break(&self.text);
+        self.next = end + 2;
+        is_between_lines(self.text.half_word(end)).then_some(end)
+    }
+
     /// Whether a header is there and sound, and nothing before it is malformed.
     #[inline]
     pub(super) fn finds(&mut self, bytes: &[u8], wanted: HeaderId) -> bool {
-        if self.find_lines(bytes) && self.seen >> wanted as u32 & 1 == 1 {
-            let is_sound = if wanted == HeaderId::To {
-                self.read_first(bytes, HeaderId::To)
-            } else {
-                self.read_first(bytes, wanted)
-            };
-            if is_sound {
-                self.found = Some(wanted);
-                return true;
-            }
+        if self.finds_at_once(bytes, wanted) {
+            return true;
         }
         self.start_over();
         self.read_to(bytes, Some(wanted)) && self.failure.is_none()
+    }
+
+    /// The same where no line is folded or malformed; otherwise false, and what was read is to be forgotten.
+    #[inline(always)]
+    pub(super) fn finds_at_once(&mut self, bytes: &[u8], wanted: HeaderId) -> bool {
+        let is_sound = self.find_lines(bytes) && self.has(wanted) && self.read_first(bytes, wanted);
+        if is_sound {
+            self.found = Some(wanted);
+        }
+        is_sound
     }
 
     /// Reads all that [`finds`](Self::finds) has left.
@@ -218,31 +274,46 @@ impl Index {
         let mut ends = self.ends;
         let mut start = self.next;
         let mut used = 0;
-        for line in lines.iter_mut() {
-            let Some((end, word)) = ends.next_break(text) else { return false };
-            let named = header::usual(text, start);
-            let Some((id, colon)) = named.or_else(|| unusual_name(text, bytes, start, end)) else {
-                return false;
+        loop {
+            let (named, end) = match header::usual(text, start) {
+                Some(named) => (named, ends.next_break(text)),
+                None if text.half_word(start) & 0xFFFF == CRLF => break,
+                None => {
+                    let end = ends.next_break(text);
+                    // What begins with white space or a control has no name: that line is folded.
+                    let Some(named) = unusual_name(text, bytes, start, end) else { return false };
+                    (named, end)
+                }
             };
-            let (name, all) = (Span::new(start, colon), Span::new(start, end + 2));
-            *line = Line { start: all.start, colon: name.end, end: all.end, id };
+            if text.half_word(end) & 0xFFFF != CRLF {
+                return false;
+            }
+            let line = Line::new(named, start, end + 2);
+            let Some(place) = lines.get_mut(used) else { return false };
+            *place = line;
+            first[usize::from(line.number()) % FIRST_LINES] = line;
+            let bit = 1 << line.number();
+            repeated |= seen & bit;
+            seen |= bit;
             start = end + 2;
-            let bit = 1 << id as u32;
-            if seen & bit == 0 {
-                first[id as usize] = used;
-                seen |= bit;
-            } else {
-                repeated |= bit;
-            }
             used += 1;
-            if !is_between_lines(word) {
-                self.body = Some(Span::new(start + 2, 0).start);
-                (self.seen, self.repeated) = (seen & HeaderId::KNOWN, repeated & HeaderId::KNOWN);
-                self.lines_used = usize::from(used);
-                return word == END_OF_LINES && repeated & HeaderId::SINGLE == 0;
-            }
         }
-        false
+        self.body = Some(Span::new(start + 2, 0).start);
+        (self.seen, self.repeated) = (seen & HeaderId::KNOWN, repeated & HeaderId::KNOWN);
+        self.lines_used = used;
+        if repeated != 0 {
+            self.find_first_lines();
+        }
+        repeated & HeaderId::SINGLE == 0
+    }
+
+    /// Finds the first line of each header when the last one is noted.
+    #[cold]
+    #[inline(never)]
+    fn find_first_lines(&mut self) {
+        for line in self.lines.iter().take(self.lines_used).rev() {
+            self.first[usize::from(line.number()) % FIRST_LINES] = *line;
+        }
     }
 
     /// Reads what is essential in the lines that were found, but for the header that was read already; false where something is
@@ -264,9 +335,7 @@ impl Index {
         if self.seen >> id as u32 & 1 == 0 {
             return true;
         }
-        let Some(&line) = self.lines.get(usize::from(self.first[id as usize])) else {
-            return false;
-        };
+        let line = self.first[id as usize];
         self.essentials.read_first(id, &self.text, bytes, line)
     }
 
@@ -329,13 +398,12 @@ impl Index {
                 break;
             };
             let named = unusual_name(text, bytes, line_start, end);
-            let Some((id, colon)) = named else {
+            let Some(named) = named else {
                 note(failure, Malformed::bad("Bad Header Line", line_start));
                 continue;
             };
-            let raw = Span::new(line_start, start);
-            let line =
-                Line { start: raw.start, colon: Span::new(colon, 0).start, end: raw.end, id };
+            let line = Line::new(named, line_start, start);
+            let id = line.id();
             *entry = line;
             is_met = id as u8 == wanted;
             if id != HeaderId::Other {
@@ -348,7 +416,7 @@ impl Index {
                     }
                 } else {
                     seen |= bit;
-                    first[id as usize] = Span::new(used, 0).start;
+                    first[id as usize] = line;
                     if id.is_essential()
                         && let Err(malformed) = essentials.read(id, bytes, line.value(bytes))
                     {
@@ -390,6 +458,26 @@ impl Index {
         self.lines.get(..self.lines_used).unwrap_or_default()
     }
 
+    /// Whether a header has a line.
+    #[inline(always)]
+    pub(super) fn has(&self, id: HeaderId) -> bool {
+        if id == HeaderId::Other {
+            return self.lines_of(id).next().is_some();
+        }
+        self.seen >> id as u32 & 1 == 1
+    }
+
+    /// Whether the headers that every message must have are there; RFC 3261 8.1.1, and 16.3 for Max-Forwards.
+    #[inline(always)]
+    pub(super) fn has_all_required(&self) -> bool {
+        const REQUIRED: u32 = 1 << HeaderId::Via as u32
+            | 1 << HeaderId::From as u32
+            | 1 << HeaderId::To as u32
+            | 1 << HeaderId::CallId as u32
+            | 1 << HeaderId::CSeq as u32;
+        self.seen & REQUIRED == REQUIRED
+    }
+
     /// Whether a known header has more than one line.
     #[inline]
     pub(super) fn is_repeated(&self, id: HeaderId) -> bool {
@@ -402,17 +490,20 @@ impl Index {
         if self.seen >> id as u32 & 1 == 0 {
             return None;
         }
-        self.lines.get(usize::from(*self.first.get(id as usize)?))
+        self.first.get(id as usize)
+    }
+
+    /// The line of a known header that has one and no more.
+    #[inline]
+    pub(super) fn only_line(&self, id: HeaderId) -> Option<&Line> {
+        if self.is_repeated(id) { None } else { self.first_line(id) }
     }
 
     /// The lines of one header, in order.
     #[inline]
     pub(super) fn lines_of(&self, id: HeaderId) -> LinesOf<'_> {
-        let lines = if id == HeaderId::Other {
+        let lines = if id == HeaderId::Other || self.is_repeated(id) {
             self.lines()
-        } else if self.is_repeated(id) {
-            let first = self.first.get(id as usize).copied().unwrap_or(0);
-            self.lines().get(usize::from(first)..).unwrap_or_default()
         } else {
             self.first_line(id).map_or(&[][..], core::slice::from_ref)
         };
@@ -441,15 +532,9 @@ impl Index {
     }
 }
 
-/// A name in another case, in its compact form or with white space behind it, or one of no known header.
 #[inline(never)]
-fn unusual_name(
-    text: &Padded,
-    bytes: &[u8],
-    start: usize,
-    end: usize,
-) -> Option<(HeaderId, usize)> {
-    header::common(text, start).or_else(|| header::any(bytes, start, end))
+fn unusual_name(text: &Padded, bytes: &[u8], start: usize, end: usize) -> Option<Named> {
+    header::unusual(text, bytes, start, end)
 }
 
 #[cold]
@@ -460,8 +545,9 @@ fn note(failure: &mut Option<Malformed>, malformed: Malformed) {
 /// Where the search for line ends has come to.
 #[derive(Clone, Copy, Debug, Default)]
 struct LineEnds {
-    /// The breaks not taken yet of a block.
+    /// The breaks not taken yet of a block of 64 bytes.
     breaks: u64,
+    /// Where that block starts.
     block: usize,
 }
 
@@ -474,6 +560,8 @@ enum LineEnd {
     Missing,
 }
 
+/// What ends a line, in a word of four bytes.
+const CRLF: u32 = u32::from_le_bytes(*b"\r\n\0\0");
 /// The last line's CRLF and the empty line.
 const END_OF_LINES: u32 = u32::from_le_bytes(*b"\r\n\r\n");
 
@@ -487,29 +575,30 @@ fn is_between_lines(word: u32) -> bool {
 impl LineEnds {
     #[inline]
     fn new(text: &Padded) -> Self {
-        LineEnds { breaks: text.breaks(0).unwrap_or_default(), block: 0 }
+        LineEnds { breaks: text.breaks(0), block: 0 }
     }
 
-    /// The next break, and the four bytes there.
+    /// The next break. The end of the message is one, and nobody looks behind it.
     #[inline(always)]
-    fn next_break(&mut self, text: &Padded) -> Option<(usize, u32)> {
+    fn next_break(&mut self, text: &Padded) -> usize {
         while self.breaks == 0 {
-            self.block += 1;
-            self.breaks = text.breaks(self.block)?;
+            self.block += 64;
+            self.breaks = text.breaks(self.block);
         }
-        let at = self.block * 64 + self.breaks.trailing_zeros() as usize;
+        let at = self.block + self.breaks.trailing_zeros() as usize;
         self.breaks &= self.breaks - 1;
-        Some((at, text.half_word(at)))
+        at
     }
 
     /// The CRLF that ends the line from `start` and does not fold it.
     // RFC 3261 7: only CRLF ends a line. Who takes a bare CR or LF for one reads another message than its neighbour does.
     #[inline]
     fn line_end(&mut self, text: &Padded, bytes: &[u8], start: usize) -> LineEnd {
-        match self.next_break(text) {
-            Some((end, word)) if is_between_lines(word) => LineEnd::At { end, is_last: false },
-            Some((end, word)) if word == END_OF_LINES => LineEnd::At { end, is_last: true },
-            Some(_) | None => self.unusual_line_end(text, bytes, start),
+        let end = self.next_break(text);
+        match text.half_word(end) {
+            word if is_between_lines(word) => LineEnd::At { end, is_last: false },
+            END_OF_LINES => LineEnd::At { end, is_last: true },
+            _ => self.unusual_line_end(text, bytes, start),
         }
     }
 
@@ -553,8 +642,8 @@ impl LineEnds {
     /// Goes on with the line from `start`, which may begin with a break that follows another.
     fn resume(&mut self, text: &Padded, start: usize) {
         let bit = 1 << (start % 64);
-        self.block = start / 64;
-        self.breaks = text.breaks(self.block).unwrap_or_default() & !(bit - 1);
+        self.block = start & !63;
+        self.breaks = text.breaks(self.block) & !(bit - 1);
         if matches!(text.byte(start), b'\r' | b'\n') {
             self.breaks |= bit;
         }
@@ -584,7 +673,7 @@ impl<'m> Iterator for LinesOf<'m> {
         loop {
             let (line, rest) = self.lines.split_first()?;
             self.lines = rest;
-            if line.id == self.id {
+            if line.is_of(self.id) {
                 return Some(line);
             }
         }

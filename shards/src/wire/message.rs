@@ -3,7 +3,7 @@
 
 use super::address::Address;
 use super::common;
-use super::contact::Contacts;
+use super::contact::{Contacts, KnownContact};
 use super::cursor::Cursor;
 use super::header::HeaderId;
 use super::index::{Index, Line};
@@ -12,7 +12,7 @@ use super::malformed::Malformed;
 use super::method::Method;
 use super::number;
 use super::start::Start;
-use super::uri::Uri;
+use super::uri::{Host, Uri};
 use super::via::Via;
 
 /// A SIP message.
@@ -72,10 +72,10 @@ impl<'m> Header<'m> {
     pub(super) fn new(bytes: &'m [u8], line: &Line) -> Self {
         let value = line.value(bytes);
         Header {
-            id: line.id,
-            raw: bytes.get(usize::from(line.start)..usize::from(line.end)).unwrap_or_default(),
+            id: line.id(),
+            raw: bytes.get(usize::from(line.start())..usize::from(line.end())).unwrap_or_default(),
             value: value.of(bytes),
-            offset: line.start,
+            offset: line.start(),
             value_offset: value.start,
         }
     }
@@ -97,7 +97,7 @@ impl<'m> Message<'m> {
     ///
     /// # Panics
     /// Where `index` was not filled from `bytes` by `peek`.
-    #[inline]
+    #[inline(always)]
     pub fn parse(bytes: &'m [u8], index: &'m mut Index) -> Result<Self, Malformed> {
         if index.start.is_none() {
             // The peek knew by the first bytes.
@@ -145,6 +145,21 @@ impl<'m> Message<'m> {
         self.index.essentials.via.of(self.bytes)
     }
 
+    /// The branch of the topmost Via.
+    #[must_use]
+    #[inline(always)]
+    pub fn branch(&self) -> Option<&'m [u8]> {
+        self.index.essentials.via.branch.map(|branch| branch.of(self.bytes))
+    }
+
+    /// The sent-by of the topmost Via: its host, and the port where one is written.
+    #[must_use]
+    #[inline(always)]
+    pub fn sent_by(&self) -> (Host<'m>, Option<u16>) {
+        let via = &self.index.essentials.via;
+        (Host::new(via.host.of(self.bytes)), via.port)
+    }
+
     /// Every Via value, topmost first.
     #[must_use]
     pub fn vias(&self) -> Vias<'m> {
@@ -174,7 +189,7 @@ impl<'m> Message<'m> {
 
     /// `CSeq`.
     #[must_use]
-    #[inline]
+    #[inline(always)]
     pub fn cseq(&self) -> CSeq<'m> {
         let essentials = &self.index.essentials;
         let method = match self.start_line {
@@ -203,7 +218,7 @@ impl<'m> Message<'m> {
     #[inline]
     pub fn expires(&self) -> Option<u32> {
         let line = self.index.first_line(HeaderId::Expires)?;
-        let (start, end) = (usize::from(line.colon) + 2, usize::from(line.end) - 2);
+        let (start, end) = line.common_value();
         let text = &self.index.text;
         if text.byte(start - 1) == b' '
             && let Some(secs) = common::decimal(text, start, end)
@@ -218,6 +233,14 @@ impl<'m> Message<'m> {
     #[inline]
     pub fn contacts(&self) -> Contacts<'m> {
         Contacts::new(self)
+    }
+
+    /// The only Contact, where it is `known`: a contact in brackets that was read from a message before. `None` says nothing of
+    /// what there is.
+    #[must_use]
+    #[inline(always)]
+    pub fn known_contact(&self, known: &[u8]) -> Option<KnownContact> {
+        KnownContact::of(self, known)
     }
 
     /// The option tags in Require, Proxy-Require or Supported.
@@ -238,7 +261,7 @@ impl<'m> Message<'m> {
     #[must_use]
     #[inline]
     pub fn has(&self, id: HeaderId) -> bool {
-        self.index.lines_of(id).next().is_some()
+        self.index.has(id)
     }
 
     /// The value of each line of a header, white space around it removed, not split at commas.
@@ -266,12 +289,15 @@ impl<'m> Message<'m> {
 }
 
 /// What the lines must say together.
-#[inline]
+#[inline(always)]
 fn read<'m>(bytes: &'m [u8], index: &Index) -> Result<(StartLine<'m>, &'m [u8]), Malformed> {
     let essentials = &index.essentials;
     let Some(start) = index.start else { return Err(Malformed::bad("Not SIP", 0)) };
     // RFC 3261 8.1.1: To, From, CSeq, Call-ID and Via are in every message; 16.3 lets Max-Forwards be absent.
-    let missing = if essentials.via.raw.is_empty() {
+    let missing = if index.has_all_required() {
+        // What is malformed was refused before.
+        None
+    } else if essentials.via.raw.is_empty() {
         Some("Missing Via")
     } else if essentials.from.uri.is_empty() {
         Some("Missing From")
@@ -296,7 +322,10 @@ fn read<'m>(bytes: &'m [u8], index: &Index) -> Result<(StartLine<'m>, &'m [u8]),
                 let offset = usize::from(essentials.cseq_method.start);
                 return Err(Malformed { status, ..Malformed::bad("CSeq Method Mismatch", offset) });
             }
-            let uri = Uri::read(Cursor::new(bytes, uri, "Bad Request-URI"))?;
+            let uri = match Uri::common(uri.of(bytes)) {
+                Some(uri) => uri,
+                None => Uri::read_any(Cursor::new(bytes, uri, "Bad Request-URI"))?,
+            };
             StartLine::Request { method, uri }
         }
         Start::Response { status, reason } => {

@@ -33,7 +33,7 @@ mod uri;
 mod via;
 
 pub use address::Address;
-pub use contact::{Contact, ContactAddress, Contacts};
+pub use contact::{Contact, ContactAddress, ContactPlace, Contacts, KnownContact};
 pub use credentials::{Credentials, unescape};
 pub use date::sip_date;
 pub use edit::{Editor, Edits, Straight};
@@ -45,8 +45,9 @@ pub use message::{CSeq, Header, Message, StartLine};
 pub use method::Method;
 pub use number::{Decimal, EXPIRES_MALFORMED_SECS, decimal, lifetime_secs, q_thousandths};
 pub use params::{Param, Params, ParamsIter};
-pub use peek::{Home, Peek, peek};
+pub use peek::{Home, Peek, peek, peek_register};
 pub use response::{Response, response_destination};
+pub use scan::same;
 pub use uri::{Host, Scheme, Uri};
 pub use via::{Rport, Via};
 

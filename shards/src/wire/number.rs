@@ -91,16 +91,15 @@ impl Decimal {
 }
 
 /// The digits of a port or another small number in front, and how many they are; what is behind them is nothing.
-#[inline]
-#[allow(clippy::cast_possible_truncation, reason = "a digit")]
-pub(super) fn port_digits(port: u16) -> ([u8; 8], usize) {
-    let [a, b] = PAIRS[usize::from(port / 100 % 100)];
-    let [c, d] = PAIRS[usize::from(port % 100)];
-    let text = u64::from_le_bytes([b'0' + (port / 10_000) as u8, a, b, c, d, 0, 0, 0]);
+#[inline(always)]
+pub(super) fn port_digits(port: u16) -> (u64, usize) {
+    let pair = |value: u32| u64::from(u16::from_le_bytes(PAIRS[value as usize]));
+    let port = u32::from(port);
+    let (upper, last) = (port / 100, port % 100);
+    let text = pair(upper / 100) | pair(upper % 100) << 16 | pair(last) << 32;
     // Leading zeros, but for the last digit.
-    let zeros = (text ^ 0x30_30_30_30).trailing_zeros() as usize / 8;
-    let zeros = zeros.min(4);
-    ((text >> (8 * zeros)).to_le_bytes(), 5 - zeros)
+    let zeros = ((text ^ 0x0030_3030_3030_3030 | 1 << 40).trailing_zeros() / 8) as usize;
+    (text >> (8 * zeros), 6 - zeros)
 }
 
 /// 00 to 99.
@@ -165,7 +164,7 @@ mod tests {
         for port in 0..=u16::MAX {
             let (digits, length) = port_digits(port);
             let text = format!("{port}");
-            assert_eq!(&digits[..length], text.as_bytes());
+            assert_eq!(&digits.to_le_bytes()[..length], text.as_bytes());
             assert_eq!(Decimal::new(u32::from(port)).as_bytes(), text.as_bytes());
         }
     }

@@ -11,22 +11,24 @@ use wide::u8x32;
 /// Offsets have 16 bits.
 const BYTES: usize = 1 << 16;
 const BLOCKS: usize = BYTES / 64;
+/// Room behind the longest message for the widest load.
+const ROOM: usize = 128;
 
 /// A message of at most 65,535 bytes.
 pub(super) struct Padded {
-    bytes: Box<[u8; BYTES + 64]>,
-    /// A bit for each CR or LF that follows neither, and for the end of the message; 64 bytes a word.
+    bytes: Box<[u8; BYTES + ROOM]>,
+    /// A bit for each control that follows none, and for the end of the message; 64 bytes a word.
     breaks: Box<[u64; BLOCKS]>,
     length: usize,
 }
 
 impl Padded {
     /// Bytes of memory that [`Padded::new`] reserves.
-    pub(super) const BYTES: usize = BYTES + 64 + BLOCKS * 8;
+    pub(super) const BYTES: usize = BYTES + ROOM + BLOCKS * 8;
 
     #[allow(clippy::expect_used, reason = "the lengths are the same two lines above")]
     pub(super) fn new() -> Self {
-        let bytes = vec![0; BYTES + 64].into_boxed_slice();
+        let bytes = vec![0; BYTES + ROOM].into_boxed_slice();
         let breaks = vec![0; BLOCKS].into_boxed_slice();
         Padded {
             bytes: bytes.try_into().expect("as many bytes"),
@@ -45,14 +47,18 @@ impl Padded {
             *breaks = take_in(block, place, &mut before);
         }
         let at = message.len() & !63;
-        let mut last = [0; 64];
-        if let Some(start) = last.get_mut(..rest.len()) {
-            start.copy_from_slice(rest);
+        // The last block with NUL behind it, in front of which stand those bytes of the message that are there already.
+        let mut last = [0; 128];
+        match message.last_chunk::<64>() {
+            Some(tail) => last[..64].copy_from_slice(tail),
+            None => last[64 - rest.len()..64].copy_from_slice(rest),
         }
-        if let (Some(place), Some(breaks)) = (places.get_mut(at / 64), self.breaks.get_mut(at / 64))
+        let last = last[64 - rest.len()..].first_chunk::<64>();
+        if let (Some(last), Some(place), Some(breaks)) =
+            (last, places.get_mut(at / 64), self.breaks.get_mut(at / 64))
         {
             // The end of the message is a break too, so that a search for one need not look for it.
-            *breaks = take_in(&last, place, &mut before) | 1 << rest.len();
+            *breaks = take_in(last, place, &mut before) | 1 << rest.len();
         }
         self.length = message.len();
     }
@@ -62,10 +68,10 @@ impl Padded {
         self.length
     }
 
-    /// The line breaks that begin in a block of 64 bytes, and the end of the message.
+    /// Where runs of controls begin in the block of 64 bytes from `block` on, as a line break is one, and the end of the message.
     #[inline(always)]
-    pub(super) fn breaks(&self, block: usize) -> Option<u64> {
-        self.breaks.get(block).copied()
+    pub(super) fn breaks(&self, block: usize) -> u64 {
+        self.breaks[block / 64 % BLOCKS]
     }
 
     #[inline(always)]
@@ -87,6 +93,24 @@ impl Padded {
         self.bytes[at..at + 8].first_chunk().map_or(0, |chunk| u64::from_le_bytes(*chunk))
     }
 
+    /// The bytes from `at`, and what is behind the end of the message.
+    #[inline(always)]
+    pub(super) fn block(&self, at: usize) -> &[u8; ROOM] {
+        let at = at & (BYTES - 1);
+        self.bytes[at..at + ROOM].first_chunk().unwrap_or(&[0; ROOM])
+    }
+
+    /// Whether a text of at most 128 bytes stands at `at`; false for longer ones.
+    #[inline(always)]
+    pub(super) fn holds(&self, at: usize, text: &[u8]) -> bool {
+        self.block(at).get(..text.len()).is_some_and(|held| scan::same(held, text))
+    }
+
+    /// The bytes of a range; none where it ends before it begins.
+    pub(super) fn of(&self, span: Span) -> &[u8] {
+        span.of(&self.bytes[..])
+    }
+
     /// Whether two ranges hold the same bytes.
     #[inline(always)]
     pub(super) fn same(&self, a: Span, b: Span) -> bool {
@@ -96,7 +120,8 @@ impl Padded {
             return false;
         }
         match length {
-            1..=8 => (self.word(start) ^ self.word(other)) << (64 - 8 * length) == 0,
+            8 => self.word(start) == self.word(other),
+            1..8 => (self.word(start) ^ self.word(other)) << (64 - 8 * length) == 0,
             _ => a.of(&self.bytes[..]) == b.of(&self.bytes[..]),
         }
     }
@@ -200,15 +225,15 @@ impl fmt::Debug for Padded {
     }
 }
 
-/// Copies a block, and gives its line breaks; `before` tells whether the byte before it is one.
+/// Copies a block, and tells where runs of controls begin in it; `before` tells whether the byte before it is one.
 #[inline(always)]
 fn take_in(block: &[u8; 64], place: &mut [u8; 64], before: &mut u64) -> u64 {
     let (halves, _) = block.as_chunks::<32>();
     let (places, _) = place.as_chunks_mut::<32>();
     // All of it is loaded before anything is stored, so that nothing is loaded twice.
     let halves = [u8x32::new(halves[0]), u8x32::new(halves[1])];
-    let [low, high] = halves
-        .map(|v| (v.simd_eq(u8x32::splat(b'\r')) | v.simd_eq(u8x32::splat(b'\n'))).to_bitmask());
+    // Below a space, and nowhere else, the top bit of the difference is set: one step where looking for CR and LF takes three.
+    let [low, high] = halves.map(|v| u8x32::splat(0x80 + b' ' - 1).saturating_sub(v).to_bitmask());
     let hits = u64::from(low) | u64::from(high) << 32;
     for (place, v) in places.iter_mut().zip(halves) {
         *place = v.to_array();
@@ -255,14 +280,16 @@ mod tests {
     fn breaks_are_the_first_of_their_kind_and_the_end() {
         let mut bytes = vec![b'a'; 130];
         for at in [0, 10, 11, 12, 62, 63, 64, 65, 127, 129] {
-            bytes[at] = if at % 2 == 0 { b'\r' } else { b'\n' };
+            bytes[at] = [b'\r', b'\n', b'\t', 0x1F, 0][at % 5];
+        }
+        for (at, byte) in (20..).zip([b' ', 0x7F, 0x80, 0x9F, 0xA0, 0xFF]) {
+            bytes[at] = byte;
         }
         let mut text = Padded::new();
         text.fill(&bytes);
-        assert_eq!(text.breaks(0), Some(1 | 1 << 10 | 1 << 62));
-        assert_eq!(text.breaks(1), Some(1 << 63));
-        assert_eq!(text.breaks(2), Some(1 << 1 | 1 << 2));
-        assert_eq!(text.breaks(BLOCKS), None);
+        assert_eq!(text.breaks(0), 1 | 1 << 10 | 1 << 62);
+        assert_eq!(text.breaks(64), 1 << 63);
+        assert_eq!(text.breaks(128), 1 << 1 | 1 << 2);
     }
 
     #[test]
@@ -271,7 +298,7 @@ mod tests {
         text.fill(&vec![b'7'; BYTES - 1]);
         assert_eq!(text.run(0, TOKEN), BYTES - 1);
         assert_eq!(text.digits(BYTES - 3), (77, BYTES - 1));
-        assert_eq!(text.breaks(BLOCKS - 1), Some(1 << 63));
+        assert_eq!(text.breaks(BYTES - 64), 1 << 63);
         text.fill(&vec![b'7'; BYTES + 99]);
         assert_eq!(text.len(), BYTES + 99);
     }

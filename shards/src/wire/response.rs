@@ -1,10 +1,12 @@
 //! The response to a received request, written into a [`Reply`]: what RFC 3261 8.2.6 copies, byte for byte, with the
 //! topmost Via completed from the packet's source. It decides neither the status nor who is allowed what.
 
+use super::contact::ContactPlace;
 use super::cursor::Span;
 use super::header::HeaderId;
 use super::index::{Index, Line};
 use super::number::{self, Decimal};
+use super::padded::Padded;
 use super::uri::Host;
 use super::via::{Rport, ViaSpans};
 use crate::io::Reply;
@@ -27,6 +29,7 @@ impl<'a> Response<'a> {
     /// From, To, Call-ID and `CSeq` as far as they were found. `tag` goes into the To unless that has one or the status is 100.
     /// `None`: there is no Via, so nobody could tell whose response it is.
     #[must_use]
+    #[inline(always)]
     pub fn start(
         mut reply: Reply<'a>,
         request: &[u8],
@@ -37,18 +40,19 @@ impl<'a> Response<'a> {
         tag: &[u8],
     ) -> Option<Self> {
         let top = index.first_line(HeaderId::Via)?;
+        let text = &index.text;
         status_line(&mut reply, status, reason);
         // What is copied unchanged is put at once, over as many lines as stand together.
-        let mut run = Span { start: top.start, end: top.end };
+        let mut run = Span { start: top.start(), end: top.end() };
         run.start = top_via(&mut reply, request, index, run.start, &source);
         if index.is_repeated(HeaderId::Via) {
             for line in index.lines_of(HeaderId::Via).skip(1) {
-                append(&mut reply, request, &mut run, Some(line));
+                append(&mut reply, text, &mut run, Some(line));
             }
         }
-        append(&mut reply, request, &mut run, index.first_line(HeaderId::From));
+        append(&mut reply, text, &mut run, index.first_line(HeaderId::From));
         let to = index.first_line(HeaderId::To);
-        append(&mut reply, request, &mut run, to);
+        append(&mut reply, text, &mut run, to);
         // RFC 3261 8.2.6.2: the To of the response has a tag, but for a 100.
         if let Some(to) = to
             && status != 100
@@ -60,13 +64,13 @@ impl<'a> Response<'a> {
             } else {
                 to.value(request).end
             };
-            put(&mut reply, request, run.start, value_end);
+            put(&mut reply, text, run.start, value_end);
             put_tag(&mut reply, tag);
             run.start = value_end;
         }
-        append(&mut reply, request, &mut run, index.first_line(HeaderId::CallId));
-        append(&mut reply, request, &mut run, index.first_line(HeaderId::CSeq));
-        put(&mut reply, request, run.start, run.end);
+        append(&mut reply, text, &mut run, index.first_line(HeaderId::CallId));
+        append(&mut reply, text, &mut run, index.first_line(HeaderId::CSeq));
+        put(&mut reply, text, run.start, run.end);
         Some(Response { reply })
     }
 
@@ -85,22 +89,43 @@ impl<'a> Response<'a> {
         self.reply.put(bytes);
     }
 
+    /// The first `length` bytes of a text, in a header line.
+    #[inline]
+    pub fn put_start(&mut self, text: &[u8], length: usize) {
+        self.reply.put_start(text, length);
+    }
+
     /// A number, in a header line.
     #[inline]
     pub fn put_number(&mut self, number: u32) {
         self.reply.put(Decimal::new(number).as_bytes());
     }
 
+    /// A Contact line with a contact of the request, which is the one behind `index`, and its lifetime; without a lifetime a
+    /// whole line of it.
+    #[inline(always)]
+    pub fn contact(&mut self, index: &Index, ContactPlace(span): ContactPlace, secs: Option<u32>) {
+        if let Some(secs) = secs {
+            self.reply.put(b"Contact: ");
+            put(&mut self.reply, &index.text, span.start, span.end);
+            self.end_with_expires(secs);
+        } else {
+            put(&mut self.reply, &index.text, span.start, span.end);
+        }
+    }
+
     /// A lifetime as the last parameter of a header line, and the line's end.
-    #[inline]
+    #[inline(never)]
     pub fn end_with_expires(&mut self, secs: u32) {
-        let mut text = Text::<32>::new();
-        text.push(b";expires=");
+        let mut text = Text::new();
+        text.push(b";expires=\0\0\0\0\0\0\0", 9);
         match u16::try_from(secs) {
             Ok(secs) => text.push_short(secs),
-            Err(_) => Decimal::new(secs).as_bytes().iter().for_each(|&digit| text.push(&[digit])),
+            Err(_) => {
+                Decimal::new(secs).as_bytes().iter().for_each(|&digit| text.push(&[digit], 1))
+            }
         }
-        text.push(b"\r\n");
+        text.push(b"\r\n", 2);
         self.reply.put_front(&text.bytes, text.length);
     }
 
@@ -112,7 +137,7 @@ impl<'a> Response<'a> {
 
     /// Ends the headers of a response without a body.
     #[must_use]
-    #[inline]
+    #[inline(always)]
     pub fn finish(mut self) -> Reply<'a> {
         self.reply.put(END);
         self.reply
@@ -123,7 +148,7 @@ impl<'a> Response<'a> {
 // RFC 3261 18.2.2 and RFC 3581 4: to the address in `received`, which is the packet's source; to the port in `rport`,
 // which is the source's, or that of the sent-by, or 5060. `maddr` is not followed: nobody but the source gets anything.
 #[must_use]
-#[inline]
+#[inline(always)]
 pub fn response_destination(index: &Index, source: SocketAddr) -> SocketAddr {
     let via = &index.essentials.via;
     let mut destination = source;
@@ -136,29 +161,34 @@ pub fn response_destination(index: &Index, source: SocketAddr) -> SocketAddr {
 
 /// Adds a line to the run of lines that stand together in the request, or puts that run and starts another.
 #[inline(always)]
-fn append(reply: &mut Reply<'_>, request: &[u8], run: &mut Span, line: Option<&Line>) {
+fn append(reply: &mut Reply<'_>, text: &Padded, run: &mut Span, line: Option<&Line>) {
     let Some(line) = line else { return };
-    if run.end == line.start {
-        run.end = line.end;
+    if run.end == line.start() {
+        run.end = line.end();
     } else {
-        put(reply, request, run.start, run.end);
-        *run = Span { start: line.start, end: line.end };
+        put(reply, text, run.start, run.end);
+        *run = Span { start: line.start(), end: line.end() };
     }
+}
+
+/// Puts a range of the request; most are so short that they are copied as one block.
+#[inline(always)]
+fn put(reply: &mut Reply<'_>, text: &Padded, start: u16, end: u16) {
+    let length = usize::from(end).wrapping_sub(usize::from(start));
+    let block = text.block(usize::from(start));
+    if length <= block.len() {
+        reply.put_front(block, length);
+    } else {
+        put_long(reply, text, Span { start, end });
+    }
+}
+
+#[inline(never)]
+fn put_long(reply: &mut Reply<'_>, text: &Padded, span: Span) {
+    reply.put(text.of(span));
 }
 
 #[inline(always)]
-fn put(reply: &mut Reply<'_>, request: &[u8], start: u16, end: u16) {
-    if start < end {
-        put_some(reply, request, Span { start, end });
-    }
-}
-
-#[inline]
-fn put_some(reply: &mut Reply<'_>, request: &[u8], span: Span) {
-    reply.put(span.of(request));
-}
-
-#[inline]
 fn put_tag(reply: &mut Reply<'_>, tag: &[u8]) {
     if tag.is_empty() {
         return;
@@ -177,7 +207,7 @@ fn put_tag(reply: &mut Reply<'_>, tag: &[u8]) {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn status_line(reply: &mut Reply<'_>, status: u16, reason: &str) {
     if status == 200 && reason == "OK" {
         reply.put(b"SIP/2.0 200 OK\r\n");
@@ -193,7 +223,7 @@ fn status_line(reply: &mut Reply<'_>, status: u16, reason: &str) {
 /// Writes from `from` to the end of the topmost Via value, and tells where copying goes on.
 // RFC 3261 18.2.1: `received` is added where the sent-by is not the packet's source. RFC 3581 4: a request with `rport` gets its
 // value and `received` in any case. What the client claims for either is not believed but replaced.
-#[inline]
+#[inline(always)]
 fn top_via(
     reply: &mut Reply<'_>,
     request: &[u8],
@@ -206,49 +236,72 @@ fn top_via(
         // Malformed: it goes back as it came.
         return from;
     }
-    let mut at = from;
     let (received, rport) = (via.received_param, via.rport_param);
-    let in_order = match (received, rport) {
-        (Some(a), Some(b)) if b.start < a.start => (rport, received),
-        (None, _) => (rport, None),
-        (Some(_), _) => (received, rport),
-    };
-    for removed in [in_order.0, in_order.1] {
-        let Some(removed) = removed else { break };
-        put(reply, request, at, removed.start);
-        at = removed.end;
+    let mut at = from;
+    if received.is_some() {
+        at = without_claims(reply, &index.text, at, received, rport);
+    } else if let Some(rport) = rport {
+        put(reply, &index.text, at, rport.start);
+        at = rport.end;
     }
-    put(reply, request, at, via.raw.end);
+    if at != via.raw.end {
+        put(reply, &index.text, at, via.raw.end);
+    }
     let mut text = source_params(via, request, source);
     // The line's end goes with it: a copy of two bytes costs as much as one of many.
     let end = via.raw.end;
     let is_line_end = index.text.half_word(usize::from(end)) & 0xFFFF == CRLF;
     if is_line_end {
-        text.push(b"\r\n");
+        text.push(b"\r\n", 2);
     }
     reply.put_front(&text.bytes, text.length);
     if is_line_end { end + 2 } else { end }
 }
 
+/// Writes up to the last of what the client claims, without it, and tells where copying goes on.
+#[cold]
+#[inline(never)]
+fn without_claims(
+    reply: &mut Reply<'_>,
+    text: &Padded,
+    from: u16,
+    received: Option<Span>,
+    rport: Option<Span>,
+) -> u16 {
+    let in_order = match (received, rport) {
+        (Some(a), Some(b)) if b.start < a.start => [rport, received],
+        _ => [received, rport],
+    };
+    let mut at = from;
+    for removed in in_order.into_iter().flatten() {
+        put(reply, text, at, removed.start);
+        at = removed.end;
+    }
+    at
+}
+
 /// The parameters that complete a Via, and how long they are together.
 #[inline]
-pub(super) fn seen_from(via: &ViaSpans, request: &[u8], source: &SocketAddr) -> ([u8; 80], usize) {
+pub(super) fn seen_from(
+    via: &ViaSpans,
+    request: &[u8],
+    source: &SocketAddr,
+) -> ([u8; Text::BYTES], usize) {
     let text = source_params(via, request, source);
     (text.bytes, text.length)
 }
 
 /// `received` and `rport` as they have to be, each where it has to be.
 #[inline(always)]
-fn source_params(via: &ViaSpans, request: &[u8], source: &SocketAddr) -> Text<80> {
-    // `;received=`, the longest text form of an IPv6 address, 45 bytes, `;rport=`, 5 digits and CRLF are less.
-    let mut text = Text::<80>::new();
+fn source_params(via: &ViaSpans, request: &[u8], source: &SocketAddr) -> Text {
+    let mut text = Text::new();
     let is_asked = via.rport_param.is_some();
     if is_asked || !is_sent_from(Host::new(via.host.of(request)), source) {
-        text.push(b";received=");
+        text.push(b";received=\0\0\0\0\0\0", 10);
         text.push_ip(source);
     }
     if is_asked {
-        text.push(b";rport=");
+        text.push(b";rport=\0", 7);
         text.push_short(source.port());
     }
     text
@@ -263,36 +316,36 @@ fn is_sent_from(host: Host<'_>, source: &SocketAddr) -> bool {
 }
 
 /// A short text on the stack: one copy into the reply instead of many.
-struct Text<const BYTES: usize> {
-    bytes: [u8; BYTES],
+// `;received=`, the longest text form of an IPv6 address, 45 bytes, `;rport=`, 5 digits and CRLF are 69.
+struct Text {
+    bytes: [u8; Text::BYTES],
     length: usize,
 }
 
-impl<const BYTES: usize> Text<BYTES> {
+impl Text {
+    const BYTES: usize = 96;
+    /// Where the last piece may begin, at most: a number of ones, so that no piece needs a look at where the text ends.
+    const LAST: usize = 63;
+
     #[inline(always)]
     fn new() -> Self {
-        Text { bytes: [0; BYTES], length: 0 }
+        Text { bytes: [0; Self::BYTES], length: 0 }
     }
 
-    /// Appends bytes; the few that are pushed here always fit.
+    /// Appends the first bytes of a piece of at most 32.
     #[inline(always)]
-    fn push<const N: usize>(&mut self, bytes: &[u8; N]) {
-        self.push_front(bytes, N);
-    }
-
-    /// Appends the first bytes of some.
-    #[inline(always)]
-    fn push_front<const N: usize>(&mut self, bytes: &[u8; N], length: usize) {
-        let place = self.bytes.get_mut(self.length..).and_then(|rest| rest.first_chunk_mut::<N>());
-        debug_assert!(place.is_some());
-        if let Some(place) = place {
-            *place = *bytes;
-            self.length += length;
+    fn push<const N: usize>(&mut self, piece: &[u8; N], length: usize) {
+        const { assert!(N <= Self::BYTES - Self::LAST - 1) };
+        debug_assert!(self.length <= Self::LAST || N == 1);
+        let at = self.length & Self::LAST;
+        if let Some(place) = self.bytes[at..at + N].first_chunk_mut::<N>() {
+            *place = *piece;
         }
+        self.length += length;
     }
 
     /// An address as `received` wants it: without brackets.
-    #[inline]
+    #[inline(always)]
     fn push_ip(&mut self, source: &SocketAddr) {
         match source {
             SocketAddr::V4(source) => self.push_ipv4(*source.ip()),
@@ -300,11 +353,11 @@ impl<const BYTES: usize> Text<BYTES> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn push_ipv4(&mut self, ip: Ipv4Addr) {
         for octet in ip.octets() {
-            let length = 2 + usize::from(octet >= 10) + usize::from(octet >= 100);
-            self.push_front(&OCTETS[usize::from(octet)], length);
+            let (text, length) = OCTETS[usize::from(octet)];
+            self.push(&text, usize::from(length));
         }
         // The last dot is one too many.
         self.length -= 1;
@@ -320,14 +373,14 @@ impl<const BYTES: usize> Text<BYTES> {
         debug_assert!(written.is_ok());
     }
 
-    #[inline]
+    #[inline(always)]
     fn push_short(&mut self, number: u16) {
         let (digits, length) = number::port_digits(number);
-        self.push_front(&digits, length);
+        self.push(&digits.to_le_bytes(), length);
     }
 }
 
-impl<const BYTES: usize> core::fmt::Write for Text<BYTES> {
+impl core::fmt::Write for Text {
     fn write_str(&mut self, text: &str) -> core::fmt::Result {
         let end = self.length + text.len();
         let place = self.bytes.get_mut(self.length..end).ok_or(core::fmt::Error)?;
@@ -337,20 +390,20 @@ impl<const BYTES: usize> core::fmt::Write for Text<BYTES> {
     }
 }
 
-/// Every octet in decimal with a dot behind it.
-static OCTETS: [[u8; 4]; 256] = octets();
+/// Every octet in decimal with a dot behind it, and their length.
+static OCTETS: [([u8; 4], u8); 256] = octets();
 
-const fn octets() -> [[u8; 4]; 256] {
-    let mut table = [[0; 4]; 256];
+const fn octets() -> [([u8; 4], u8); 256] {
+    let mut table = [([0; 4], 0); 256];
     let mut octet = 0;
     while octet < 256 {
         #[allow(clippy::cast_possible_truncation, reason = "digits")]
         let digits =
             [b'0' + (octet / 100) as u8, b'0' + (octet / 10 % 10) as u8, b'0' + (octet % 10) as u8];
         table[octet] = match octet {
-            0..10 => [digits[2], b'.', 0, 0],
-            10..100 => [digits[1], digits[2], b'.', 0],
-            _ => [digits[0], digits[1], digits[2], b'.'],
+            0..10 => ([digits[2], b'.', 0, 0], 2),
+            10..100 => ([digits[1], digits[2], b'.', 0], 3),
+            _ => ([digits[0], digits[1], digits[2], b'.'], 4),
         };
         octet += 1;
     }

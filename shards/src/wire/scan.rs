@@ -179,6 +179,23 @@ fn find(
     rest.iter().position(|&byte| stop(byte)).map_or(bytes.len(), |found| at + found)
 }
 
+/// Whether two strings are the same, found out without a call where they have 8 to 64 bytes.
+#[must_use]
+#[inline(always)]
+pub fn same(a: &[u8], b: &[u8]) -> bool {
+    // In each case the two parts meet or overlap.
+    a.len() == b.len()
+        && if a.len() >= 32 && a.len() <= 64 {
+            a.first_chunk::<32>() == b.first_chunk() && a.last_chunk::<32>() == b.last_chunk()
+        } else if a.len() >= 16 && a.len() < 32 {
+            a.first_chunk::<16>() == b.first_chunk() && a.last_chunk::<16>() == b.last_chunk()
+        } else if a.len() >= 8 && a.len() < 16 {
+            a.first_chunk::<8>() == b.first_chunk() && a.last_chunk::<8>() == b.last_chunk()
+        } else {
+            a == b
+        }
+}
+
 #[inline(always)]
 fn load(bytes: &[u8], at: usize) -> Option<u8x16> {
     let at = at & OFFSETS;
@@ -265,6 +282,20 @@ mod tests {
                     assert_eq!(quote_or_escape(&bytes, 0), stop(&|b| b"\"\\".contains(&b)));
                     assert_eq!(at_sign(&bytes, 0), stop(&|b| b == b'@'));
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn each_byte_tells_two_strings_apart() {
+        for length in 0..100 {
+            let one: Vec<u8> = vec![b'a'; length];
+            assert!(same(&one, &one.clone()));
+            assert!(!same(&one, &vec![b'a'; length + 1]));
+            for at in 0..length {
+                let mut other = one.clone();
+                other[at] = b'b';
+                assert!(!same(&one, &other), "{length} {at}");
             }
         }
     }

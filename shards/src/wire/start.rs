@@ -37,19 +37,26 @@ pub(super) fn read(
     method_end: usize,
     end: usize,
 ) -> Option<(Start, Result<(), Malformed>)> {
-    const VERSION: Text = Text::new(" sip/2.0");
     if method_end == 0 {
         return Some(status_line(bytes, end));
     }
+    if let Some(request) = usual_request(bytes, method_end, end) {
+        return Some((request, Ok(())));
+    }
+    let malformed = bad_request_line(bytes, end)?;
+    let method = Span::new(0, method_end);
+    Some((Start::Request { method, uri: Span::default() }, Err(malformed)))
+}
+
+/// A request line that ends with our version.
+#[inline(always)]
+pub(super) fn usual_request(bytes: &[u8], method_end: usize, end: usize) -> Option<Start> {
+    const VERSION: Text = Text::new(" sip/2.0");
     let method = Span::new(0, method_end);
     let uri_start = method_end + 1;
     let version_start = end.saturating_sub(8);
-    if VERSION.begins(scan::word(bytes, version_start)) && uri_start < version_start {
-        let uri = Span::new(uri_start, version_start);
-        return Some((Start::Request { method, uri }, Ok(())));
-    }
-    let malformed = bad_request_line(bytes, end)?;
-    Some((Start::Request { method, uri: Span::default() }, Err(malformed)))
+    let is_sound = VERSION.begins(scan::word(bytes, version_start)) && uri_start < version_start;
+    is_sound.then(|| Start::Request { method, uri: Span::new(uri_start, version_start) })
 }
 
 /// Tells another version, 505, from a line with spaces too many or too few, 400, from what is not SIP.

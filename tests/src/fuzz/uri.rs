@@ -113,7 +113,12 @@ impl Place {
             let to = LocalAddr { listener: ListenerId(0), ip: listener.ip() };
             let here = Here { domains: &self.domains, listeners: &listeners, to };
             let mut aor = Aor::new();
-            aor.set(&[7; 16], uri, &here).map(|()| aor)
+            let text = aor.set_text(&[7; 16], uri.raw, &here);
+            let (bytes, hash) = (aor.bytes().to_vec(), aor.hash());
+            let set = aor.set(&[7; 16], uri, &here);
+            assert_eq!(text, set, "read or not, it is the same address-of-record");
+            assert!(set.is_err() || (&bytes[..], hash) == (aor.bytes(), aor.hash()));
+            set.map(|()| aor)
         });
         // The address that a message reached is ours in that message only.
         let chosen = usize::from(aors[0].is_err());

@@ -38,8 +38,8 @@ fn a_broken_line_is_in_no_index() {
     assert!(Message::parse(text.as_bytes(), &mut index).is_err());
     let mut lines = index.lines().iter();
     assert!(!lines.any(|line| {
-        text.as_bytes()[usize::from(line.start)..usize::from(line.end)].contains(&b'e')
-            && text[usize::from(line.start)..usize::from(line.end)].contains("evil")
+        text.as_bytes()[usize::from(line.start())..usize::from(line.end())].contains(&b'e')
+            && text[usize::from(line.start())..usize::from(line.end())].contains("evil")
     }));
     assert_eq!(index.lines().len(), 8);
 }

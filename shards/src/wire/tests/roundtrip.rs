@@ -336,6 +336,13 @@ fn survive(text: &[u8]) {
         // What the lines must say together is told when each of them is sound.
         assert!(careful.failure().is_none() || careful.failure() == index.failure());
     }
+    let mut quick = Index::new(20);
+    if let Some(to) = peek_register(text, &mut quick) {
+        let (method, home) = (Method::Register, Home::AddressOfRecord(to));
+        assert_eq!(peeked, Peek::Request { method, home });
+        assert_eq!(Message::parse(text, &mut quick).is_ok(), is_sound);
+        quick.assert_same(&index);
+    }
     let mut index = Index::new(20);
     assert_eq!(peek(text, &mut index), peeked);
     let Ok(message) = Message::parse(text, &mut index) else {
