@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use crate::digest::Accounts;
+use crate::meter::nanoseconds;
 use crate::pace::Pace;
 use crate::population::{Order, Population, Walk};
-use crate::run::nanoseconds;
 use crate::sockets::Port;
 use crate::sys::{self, BATCH, ReceiveBatch};
 use crate::template::{Request, Template};

@@ -7,10 +7,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::digest::Accounts;
 use crate::flood::{Flood, Flooded, Flooding, Payload};
+use crate::meter::nanoseconds;
 use crate::plan::{Credentials, Plan};
 use crate::population::{Population, mix};
 use crate::report::Report;
-use crate::run::{Digest, Run, nanoseconds};
+use crate::run::{Digest, Run};
 use crate::sockets::{self, Port};
 use crate::sys::ReceiveBatch;
 use crate::template::Template;

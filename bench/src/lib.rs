@@ -10,6 +10,7 @@ pub mod echo;
 mod flight;
 mod flood;
 mod generator;
+mod meter;
 mod pace;
 mod plan;
 mod population;

@@ -8,19 +8,11 @@ use std::net::SocketAddrV4;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
+use crate::meter::{self, Metered, Strain};
 use crate::pace::Pace;
 use crate::plan::Plan;
 use crate::population::Population;
 use crate::run::Outcome;
-
-/// Lateness of the 99th percentile beyond which an open loop was not one, in microseconds.
-const LATENESS_P99_US_MAX: f64 = 1000.0;
-/// Share of the asked rate that an open loop must have sent.
-const OFFERED_SHARE_MIN: f64 = 0.99;
-/// Share of time beyond which a closed loop has no reserve.
-const BUSY_SHARE_MAX: f64 = 0.9;
-/// Share of time that the generator may spend off its CPU.
-const PREEMPTED_SHARE_MAX: f64 = 0.05;
 
 /// Requests and datagrams of a whole run, warm-up included.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -98,7 +90,7 @@ pub struct Latency {
 }
 
 impl Latency {
-    fn of(histogram: &Histogram<u64>) -> Latency {
+    pub(crate) fn of(histogram: &Histogram<u64>) -> Latency {
         if histogram.is_empty() {
             return Latency::default();
         }
@@ -127,18 +119,11 @@ pub enum Limit {
 /// Differences over the measured time.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Window {
-    pub(crate) duration_ns: u64,
+    pub(crate) metered: Metered,
     pub(crate) sent: u64,
     pub(crate) settled: u64,
     pub(crate) answered: u64,
     pub(crate) received: u64,
-    pub(crate) server_cpu_ns: Option<u64>,
-    pub(crate) thread_cpu_ns: u64,
-    pub(crate) server_drops: u64,
-    pub(crate) own_drops: u64,
-    pub(crate) busy_ns: u64,
-    pub(crate) rounds: u64,
-    pub(crate) send_blocked: u64,
 }
 
 /// The result of one run.
@@ -202,8 +187,8 @@ impl Report {
         outcome: Outcome,
     ) -> Report {
         let Outcome { counts, latency, lateness, window, request_bytes, cseq_last: _ } = outcome;
-        let seconds = (window.duration_ns as f64 / 1e9).max(1e-9);
-        let share = |ns: u64| ns as f64 / 1e9 / seconds;
+        let metered = &window.metered;
+        let seconds = metered.seconds();
         let (in_flight, rate) = match plan.pace {
             Pace::Closed { window } => (Some(window), None),
             Pace::Open { rate } => (None, Some(rate)),
@@ -222,27 +207,32 @@ impl Report {
             answered_per_second: window.answered as f64 / seconds,
             latency: Latency::of(&latency),
             lateness: Latency::of(&lateness),
-            server_drops: window.server_drops,
-            own_drops: window.own_drops,
-            server_cpu_percent: window.server_cpu_ns.map(|ns| share(ns) * 100.0),
-            server_cpu_us_per_request: window
-                .server_cpu_ns
-                .map(|ns| ns as f64 / 1e3 / (window.settled.max(1)) as f64),
-            generator_busy_percent: (share(window.busy_ns) * 100.0).min(100.0),
-            generator_preempted_percent: if plan.sleeps {
-                0.0
-            } else {
-                (1.0 - share(window.thread_cpu_ns)).clamp(0.0, 1.0) * 100.0
-            },
-            received_per_round: window.received as f64 / window.rounds.max(1) as f64,
-            send_blocked: window.send_blocked,
+            server_drops: metered.server_drops,
+            own_drops: metered.own_drops,
+            server_cpu_percent: metered.server_cpu_ns.map(|ns| metered.percent(ns)),
+            server_cpu_us_per_request: metered.server_cpu_us_by(window.settled),
+            generator_busy_percent: metered.busy_percent(),
+            generator_preempted_percent: metered.preempted_percent(plan.sleeps),
+            received_per_round: window.received as f64 / metered.effort.rounds.max(1) as f64,
+            send_blocked: metered.effort.send_blocked,
             limit: Limit::NotTheGenerator,
             latency_histogram: latency,
         };
-        if let Some(why) = report.why_generator() {
-            report.limit = Limit::Generator(why);
-        }
+        report.limit = report.strain().limit();
         report
+    }
+
+    fn strain(&self) -> Strain {
+        Strain {
+            own_drops: self.own_drops,
+            preempted_percent: self.generator_preempted_percent,
+            busy_percent: self.generator_busy_percent,
+            received_per_round: self.received_per_round,
+            rate: self.rate,
+            offered_per_second: self.offered_per_second,
+            lateness_p99_us: self.lateness.p99_us,
+            window: self.window,
+        }
     }
 
     /// Whether the generator was the limit.
@@ -255,34 +245,7 @@ impl Report {
 
     /// Whether something else took the generator's CPU, so that the run is worth repeating.
     pub fn disturbed(&self) -> bool {
-        self.generator_preempted_percent > PREEMPTED_SHARE_MAX * 100.0
-    }
-
-    fn why_generator(&self) -> Option<String> {
-        if self.own_drops > 0 {
-            return Some(format!("its own sockets dropped {} datagrams", self.own_drops));
-        }
-        if self.disturbed() {
-            let percent = self.generator_preempted_percent;
-            return Some(format!("it was without its CPU for {percent:.0} % of the time"));
-        }
-        if let Some(rate) = self.rate {
-            if self.offered_per_second < f64::from(rate) * OFFERED_SHARE_MIN {
-                return Some(format!("it sent {:.0}/s of {rate}/s", self.offered_per_second));
-            }
-            if self.lateness.p99_us > LATENESS_P99_US_MAX {
-                let late = self.lateness.p99_us;
-                return Some(format!("1 % of the requests left more than {late:.0} us late"));
-            }
-        }
-        // A busy closed loop is no limit as long as what it waits for is mostly at the server.
-        let window = f64::from(self.window?);
-        (self.generator_busy_percent > BUSY_SHARE_MAX * 100.0
-            && self.received_per_round > window / 8.0)
-            .then(|| {
-                let waiting = self.received_per_round / window * 100.0;
-                format!("busy, and {waiting:.0} % of the window waited for it at each look")
-            })
+        meter::is_disturbed(self.generator_preempted_percent)
     }
 }
 

@@ -9,6 +9,7 @@ use hdrhistogram::Histogram;
 
 use crate::digest::{Accounts, Answer};
 use crate::flight::{Flight, Found, Leg, Sent};
+use crate::meter::{Effort, Metered, nanoseconds};
 use crate::plan::{Credentials, Extent, Plan};
 use crate::population::{CALL_ID_BYTES, Population, UserAgent, Walk};
 use crate::report::{Counts, Window};
@@ -16,7 +17,7 @@ use crate::response::{Response, hex};
 use crate::sockets::Port;
 use crate::sys::{self, BATCH, Datagram, ReceiveBatch};
 use crate::template::{BRANCH_BYTES, MAGIC_COOKIE, RUN_DIGITS, Request, Template};
-use crate::watch::{self, Processes};
+use crate::watch::Processes;
 
 /// Requests that leave at most before answers are read again.
 const ROUND_MAX: u64 = 256;
@@ -65,21 +66,14 @@ pub(crate) struct Run<'a> {
     measured_until_ns: u64,
     last_answer_ns: u64,
     request_bytes: usize,
-    send_blocked: u64,
+    effort: Effort,
 }
 
 /// Everything that is read at both ends of the measured time and subtracted.
 #[derive(Clone, Debug, Default)]
 struct Reading {
-    at_ns: u64,
+    metered: Metered,
     counts: Counts,
-    server_cpu_ns: Option<u64>,
-    thread_cpu_ns: u64,
-    server_drops: u64,
-    own_drops: u64,
-    busy_ns: u64,
-    rounds: u64,
-    send_blocked: u64,
 }
 
 impl<'a> Run<'a> {
@@ -112,7 +106,7 @@ impl<'a> Run<'a> {
             measured_from_ns: u64::MAX,
             measured_until_ns: u64::MAX,
             last_answer_ns: 0,
-            send_blocked: 0,
+            effort: Effort::default(),
             start: Instant::now(),
         }
     }
@@ -131,15 +125,15 @@ impl<'a> Run<'a> {
         let timeout_ns = nanoseconds(self.plan.timeout);
         let round_ns = nanoseconds(self.plan.round);
         let (mut from, mut until) = (None, None);
-        let mut load = Reading::default();
         let mut sending = true;
         loop {
             let round_start_ns = self.now_ns();
             if from.is_none() && round_start_ns >= warm_up_ns {
-                let reading = self.read(&load, ports, server)?;
+                let mut reading = self.read(ports, server)?;
                 // What was due while the reading was taken is not measured.
                 self.measured_from_ns = if warm_up_ns == 0 { 0 } else { self.now_ns() };
-                from = Some(Reading { at_ns: self.measured_from_ns, ..reading });
+                reading.metered.time_ns = self.measured_from_ns;
+                from = Some(reading);
             }
             let received = self.receive_all(ports, receive)?;
             let now_ns = self.now_ns();
@@ -150,22 +144,26 @@ impl<'a> Run<'a> {
                 sending = !self.is_over(now_ns);
                 if !sending && matches!(self.plan.extent, Extent::For(_)) {
                     self.measured_until_ns = now_ns;
-                    until = Some(self.read(&load, ports, server)?);
+                    until = Some(self.read(ports, server)?);
                 }
             } else if self.flight.waiting() == 0 {
                 break;
             }
             let end_ns = self.now_ns();
-            load.rounds += 1;
+            self.effort.rounds += 1;
             if received + sent > 0 {
-                load.busy_ns += end_ns - round_start_ns;
+                self.effort.busy_ns += end_ns - round_start_ns;
             }
             self.pass_time_until(round_start_ns + round_ns);
         }
         self.read_stragglers(ports, receive)?;
-        let end = self.read(&load, ports, server)?;
-        let until = until.unwrap_or_else(|| Reading { at_ns: self.last_answer_ns, ..end.clone() });
-        Ok(window_between(&from.unwrap_or_default(), &until, end.own_drops))
+        let end = self.read(ports, server)?;
+        let until = until.unwrap_or_else(|| {
+            let mut last = end.clone();
+            last.metered.time_ns = self.last_answer_ns;
+            last
+        });
+        Ok(window_between(&from.unwrap_or_default(), &until, end.metered.own_drops))
     }
 
     fn pass_time_until(&self, until_ns: u64) {
@@ -196,7 +194,7 @@ impl<'a> Run<'a> {
                 }
             }
             // Answers to challenges.
-            self.send_blocked += port.flush()?;
+            self.effort.send_blocked += port.flush()?;
         }
         Ok(received)
     }
@@ -364,7 +362,7 @@ impl<'a> Run<'a> {
         }
         if count > 0 {
             for port in ports {
-                self.send_blocked += port.flush()?;
+                self.effort.send_blocked += port.flush()?;
             }
         }
         Ok(count)
@@ -382,7 +380,7 @@ impl<'a> Run<'a> {
     /// Puts a message into the batch of its port.
     fn write(&mut self, number: u64, sent: Sent, port: &mut Port) -> io::Result<()> {
         if port.outgoing.filled() == BATCH {
-            self.send_blocked += port.flush()?;
+            self.effort.send_blocked += port.flush()?;
         }
         let address = self.population.address(sent.ua);
         let sequence = match sent.leg {
@@ -420,26 +418,10 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn read(
-        &self,
-        load: &Reading,
-        ports: &[Port],
-        server: Option<&Processes>,
-    ) -> io::Result<Reading> {
+    fn read(&self, ports: &[Port], server: Option<&Processes>) -> io::Result<Reading> {
         let at_ns = self.now_ns();
-        let server_cpu_ns = server.map(Processes::cpu_ns).transpose()?;
-        let own_drops =
-            ports.iter().map(|p| watch::udp_drops(p.number)).sum::<io::Result<u64>>()?;
-        Ok(Reading {
-            at_ns,
-            counts: self.counts.clone(),
-            server_cpu_ns,
-            thread_cpu_ns: sys::thread_cpu_ns(),
-            server_drops: watch::udp_drops(self.target.port())?,
-            own_drops,
-            send_blocked: self.send_blocked,
-            ..load.clone()
-        })
+        let metered = Metered::read(at_ns, self.effort, ports, self.target.port(), server)?;
+        Ok(Reading { metered, counts: self.counts.clone() })
     }
 
     fn now_ns(&self) -> u64 {
@@ -460,22 +442,13 @@ impl<'a> Run<'a> {
 }
 
 fn window_between(from: &Reading, until: &Reading, own_drops_at_end: u64) -> Window {
+    let own_drops = own_drops_at_end.saturating_sub(from.metered.own_drops);
     Window {
-        duration_ns: until.at_ns.saturating_sub(from.at_ns),
+        metered: Metered { own_drops, ..from.metered.until(&until.metered) },
         sent: until.counts.sent - from.counts.sent,
         settled: until.counts.settled() - from.counts.settled(),
         answered: until.counts.answered - from.counts.answered,
         received: until.counts.received - from.counts.received,
-        server_cpu_ns: match (from.server_cpu_ns, until.server_cpu_ns) {
-            (Some(from), Some(until)) => Some(until.saturating_sub(from)),
-            _ => None,
-        },
-        thread_cpu_ns: until.thread_cpu_ns - from.thread_cpu_ns,
-        server_drops: until.server_drops.saturating_sub(from.server_drops),
-        own_drops: own_drops_at_end.saturating_sub(from.own_drops),
-        busy_ns: until.busy_ns - from.busy_ns,
-        rounds: until.rounds - from.rounds,
-        send_blocked: until.send_blocked - from.send_blocked,
     }
 }
 
@@ -492,12 +465,7 @@ fn number_of(branch: &[u8], run_id: u32) -> Option<(u64, bool)> {
     Some((number & !SECOND_LEG, number & SECOND_LEG != 0))
 }
 
-fn nanoseconds_histogram() -> Histogram<u64> {
+pub(crate) fn nanoseconds_histogram() -> Histogram<u64> {
     // From 1 ns to 100 s with three digits: the bounds are valid by the crate's rules.
     Histogram::new_with_bounds(1, 100_000_000_000, 3).expect("valid bounds")
-}
-
-/// Whole nanoseconds.
-pub(crate) fn nanoseconds(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
