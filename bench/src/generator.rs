@@ -5,6 +5,7 @@ use std::io;
 use std::net::SocketAddrV4;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use crate::calls::{CallPlan, CallReport, Calls};
 use crate::digest::Accounts;
 use crate::flood::{Flood, Flooded, Flooding, Payload};
 use crate::meter::nanoseconds;
@@ -104,6 +105,14 @@ impl Generator {
         let outcome = run.finish(window);
         self.next_cseq = outcome.cseq_last + 1;
         Ok(Report::new(plan, self.target, &self.population, outcome))
+    }
+
+    /// Carries out one plan of calls on the calling thread. Who is called must have registered.
+    pub fn call(&mut self, plan: &CallPlan) -> io::Result<CallReport> {
+        let server = plan.server_pid.map(Processes::under).transpose()?;
+        let (population, ports, target) = (&self.population, &self.ports[..], self.target);
+        let calls = Calls::new(plan, population, &self.domain, target, ports, fresh_run_id());
+        calls.carry_out(&mut self.receive, server.as_ref())
     }
 
     /// Sends what `flood` says whatever comes back, on the calling thread.

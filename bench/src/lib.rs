@@ -5,6 +5,7 @@
 //! carries out one [`Plan`] and answers with a [`Report`] that says, among the rest, whether
 //! the generator itself was what limited the run.
 
+mod calls;
 mod digest;
 pub mod echo;
 mod flight;
@@ -22,6 +23,7 @@ mod sys;
 mod template;
 pub mod watch;
 
+pub use calls::{CallCounts, CallPlan, CallReport, Held, Ring};
 pub use digest::Subscriber;
 pub use flood::{Flood, Flooded, Payload};
 pub use generator::Generator;

@@ -77,6 +77,15 @@ impl Population {
         (ua.0 / self.sharing % self.ports) as usize
     }
 
+    /// About half of the population, in whole rounds of its ports: from one pair it leads to another, for all who share it.
+    pub(crate) fn half(&self) -> u32 {
+        let round = self.ports.saturating_mul(self.sharing);
+        match self.size / 2 / round * round {
+            0 => self.size / 2,
+            half => half,
+        }
+    }
+
     /// The address from which this user agent speaks.
     pub fn address(&self, ua: UserAgent) -> Ipv4Addr {
         let n = ua.0 / self.sharing / self.ports % self.addresses;

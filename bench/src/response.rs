@@ -140,12 +140,12 @@ impl<'a> Challenge<'a> {
 }
 
 /// The lines of a header section without their CRLF.
-struct Lines<'a> {
-    rest: &'a [u8],
+pub(crate) struct Lines<'a> {
+    pub(crate) rest: &'a [u8],
 }
 
 impl<'a> Lines<'a> {
-    fn next(&mut self) -> Option<&'a [u8]> {
+    pub(crate) fn next(&mut self) -> Option<&'a [u8]> {
         let end = memchr::memchr(b'\n', self.rest)?;
         let line = self.rest[..end].strip_suffix(b"\r")?;
         self.rest = &self.rest[end + 1..];

@@ -21,6 +21,11 @@ impl Port {
         batch.receive(&self.socket)
     }
 
+    /// Sends what waits in another batch; answers how often the kernel had no room at first.
+    pub(crate) fn send(&self, batch: &mut SendBatch) -> io::Result<u64> {
+        if batch.filled() == 0 { Ok(0) } else { batch.send(&self.socket) }
+    }
+
     /// Sends what waits; answers how often the kernel had no room at first.
     pub(crate) fn flush(&mut self) -> io::Result<u64> {
         if self.outgoing.filled() == 0 {

@@ -18,8 +18,10 @@ pub(crate) const SEQUENCE_DIGITS: usize = 12;
 /// Bytes of a branch.
 pub(crate) const BRANCH_BYTES: usize = MAGIC_COOKIE.len() + RUN_DIGITS + SEQUENCE_DIGITS;
 
-const ADDRESS_BYTES: usize = 15;
-const PORT_DIGITS: usize = 5;
+/// Bytes of an address: four numbers of three digits.
+pub(crate) const ADDRESS_BYTES: usize = 15;
+/// Digits of a port.
+pub(crate) const PORT_DIGITS: usize = 5;
 const CSEQ_DIGITS: usize = 10;
 
 /// The text of a request and where in it the changing parts are.
@@ -296,7 +298,7 @@ fn put<const N: usize>(buffer: &mut [u8], at: usize, value: &[u8; N]) {
     buffer[at..at + N].copy_from_slice(value);
 }
 
-fn address_text(address: Ipv4Addr) -> [u8; ADDRESS_BYTES] {
+pub(crate) fn address_text(address: Ipv4Addr) -> [u8; ADDRESS_BYTES] {
     let mut text = *b"000.000.000.000";
     for (i, octet) in address.octets().into_iter().enumerate() {
         write_decimal(&mut text[4 * i..4 * i + 3], u32::from(octet));

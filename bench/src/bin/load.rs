@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use bench::{Extent, Generator, Pace, Plan, Population, Report, Workload};
+use bench::{CallPlan, Extent, Generator, Pace, Plan, Population, Report, Ring, Workload};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Sends SIP requests from many user agents, checks every answer, and says what it measured and
@@ -20,6 +20,8 @@ struct Arguments {
 enum Command {
     /// Measure a server.
     Run(RunArguments),
+    /// Measure a proxy with complete calls.
+    Calls(CallsArguments),
     /// Measure the generator itself against a bare echo on another CPU.
     Headroom(HeadroomArguments),
     /// Serve a bare echo until killed.
@@ -69,6 +71,53 @@ struct RunArguments {
     /// First CSeq, at least 1000000000 (default: rises from run to run).
     #[arg(long)]
     cseq: Option<u32>,
+    #[command(flatten)]
+    place: PlaceArguments,
+    #[command(flatten)]
+    output: OutputArguments,
+}
+
+#[derive(Args)]
+struct CallsArguments {
+    /// The proxy; IPv4 loopback.
+    #[arg(long, default_value = "127.0.0.1:5060")]
+    target: SocketAddrV4,
+    /// Domain of the addresses-of-record.
+    #[arg(long, default_value = "sip.test")]
+    domain: String,
+    /// Number of user agents; each is called, and calls others.
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
+    aors: u32,
+    /// They are registered already.
+    #[arg(long)]
+    registered: bool,
+    /// Open loop: calls a second.
+    #[arg(long, conflicts_with = "in_flight", value_parser = clap::value_parser!(u32).range(1..))]
+    rate: Option<u32>,
+    /// Closed loop: calls in flight.
+    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
+    in_flight: u32,
+    /// Measured time in seconds.
+    #[arg(long, default_value_t = 5.0)]
+    seconds: f64,
+    /// Make so many calls instead.
+    #[arg(long, conflicts_with = "seconds")]
+    count: Option<u64>,
+    /// How long a callee rings, in milliseconds.
+    #[arg(long, default_value_t = 0)]
+    ring_ms: u64,
+    /// Let so many calls ring at the same time; then answer every second one, and cancel the others.
+    #[arg(long, conflicts_with_all = ["rate", "seconds", "count", "ring_ms"], value_parser = clap::value_parser!(u64).range(1..))]
+    ringing: Option<u64>,
+    /// T1 in milliseconds.
+    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..))]
+    t1_ms: u64,
+    /// The server is `echo-server --trying-bytes`, which shows what the generator can do.
+    #[arg(long)]
+    echo: bool,
+    /// The server's process id: reports its CPU time, that of its descendants included.
+    #[arg(long)]
+    pid: Option<u32>,
     #[command(flatten)]
     place: PlaceArguments,
     #[command(flatten)]
@@ -194,6 +243,7 @@ impl WorkloadArgument {
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Run(arguments) => run(&arguments),
+        Command::Calls(arguments) => calls(&arguments),
         Command::Headroom(arguments) => headroom(&arguments),
         Command::Echo(arguments) => echo(&arguments),
         Command::Subscribers(arguments) => subscribers(&arguments),
@@ -252,6 +302,43 @@ fn run(arguments: &RunArguments) -> Result<ExitCode, Box<dyn std::error::Error>>
     Ok(print(&report, &arguments.output))
 }
 
+fn calls(arguments: &CallsArguments) -> Result<ExitCode, Box<dyn std::error::Error>> {
+    let mut generator =
+        open(&arguments.place, arguments.target, &arguments.domain, arguments.aors)?;
+    if !arguments.registered && !arguments.echo {
+        generator.continue_from_cseq(rising_cseq());
+        let everybody = Extent::Requests(u64::from(arguments.aors));
+        let plan = Plan::new(Workload::RegisterInitial, Pace::Closed { window: 256 }, everybody);
+        let filled = generator.run(&plan)?;
+        if !filled.counts.flawless() {
+            return Err(format!("not everybody could register:\n{filled}").into());
+        }
+    }
+    let pace = match arguments.rate {
+        Some(rate) => Pace::Open { rate },
+        None => Pace::Closed { window: arguments.in_flight },
+    };
+    let extent = match arguments.count.or(arguments.ringing) {
+        Some(count) => Extent::Requests(count),
+        None => Extent::For(Duration::try_from_secs_f64(arguments.seconds)?),
+    };
+    let mut plan = CallPlan::new(pace, extent);
+    plan.ring = match arguments.ringing {
+        Some(_) => Ring::UntilAll,
+        None => Ring::For(Duration::from_millis(arguments.ring_ms)),
+    };
+    plan.t1 = Duration::from_millis(arguments.t1_ms);
+    plan.echo = arguments.echo;
+    plan.server_pid = arguments.pid;
+    plan.sleeps = arguments.place.sleeps;
+    if let Some(microseconds) = arguments.place.round {
+        plan.round = Duration::from_micros(microseconds);
+    }
+    let report = generator.call(&plan)?;
+    let fair = !report.generator_limited() && report.counts.flawless();
+    Ok(print_as(&report, fair, &arguments.output))
+}
+
 fn headroom(arguments: &HeadroomArguments) -> Result<ExitCode, Box<dyn std::error::Error>> {
     let at = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0);
     let echo = bench::echo::Echo::start(at, Some(arguments.echo_cpu))?;
@@ -303,6 +390,15 @@ fn set_round(plan: &mut Plan, place: &PlaceArguments) {
 }
 
 fn print(report: &Report, output: &OutputArguments) -> ExitCode {
+    let fair = !report.generator_limited() && report.counts.flawless();
+    print_as(report, fair, output)
+}
+
+fn print_as<R: serde::Serialize + std::fmt::Display>(
+    report: &R,
+    fair: bool,
+    output: &OutputArguments,
+) -> ExitCode {
     if output.json {
         match serde_json::to_string_pretty(report) {
             Ok(text) => println!("{text}"),
@@ -311,7 +407,6 @@ fn print(report: &Report, output: &OutputArguments) -> ExitCode {
     } else {
         println!("{report}");
     }
-    let fair = !report.generator_limited() && report.counts.flawless();
     if output.strict && !fair { ExitCode::from(3) } else { ExitCode::SUCCESS }
 }
 
