@@ -1,5 +1,6 @@
 //! The echo: a handler that answers every datagram with its own first bytes. Run through the same loop and sockets as the
-//! registrar, it is the limit that the registrar's speed is measured against. It looks at nothing it is sent.
+//! registrar and the proxy, it is the limit that their speed is measured against. It looks at nothing it is sent but, where it is
+//! to be as talkative as a proxy, at the first word.
 
 use crate::worker::Handler;
 use shards::io::{Class, CoreId, Datagram, Input, Instant, Outbox, Outcome, UnixTime, Verdict};
@@ -8,6 +9,7 @@ use shards::io::{Class, CoreId, Datagram, Input, Instant, Outbox, Outcome, UnixT
 #[derive(Clone, Copy, Debug)]
 pub struct Echo {
     reply_bytes_max: usize,
+    trying_bytes_max: usize,
     moves_to: Option<CoreId>,
     answered: u64,
 }
@@ -16,7 +18,13 @@ impl Echo {
     /// Answers with up to this many bytes, on the core that receives.
     #[must_use]
     pub const fn new(reply_bytes_max: usize) -> Echo {
-        Echo { reply_bytes_max, moves_to: None, answered: 0 }
+        Echo { reply_bytes_max, trying_bytes_max: 0, moves_to: None, answered: 0 }
+    }
+
+    /// Answers an INVITE first with up to this many bytes, where a proxy would send a 100. With 0 it does not.
+    #[must_use]
+    pub const fn trying(self, trying_bytes_max: usize) -> Echo {
+        Echo { trying_bytes_max, ..self }
     }
 
     /// Moves every datagram to `home`, which answers it: the cost of a move and nothing else.
@@ -27,7 +35,7 @@ impl Echo {
 }
 
 impl Handler for Echo {
-    /// How many were answered.
+    /// How many answers were sent.
     type Metrics = u64;
     /// There is nothing to ask of it.
     type Errand = ();
@@ -50,9 +58,15 @@ impl Handler for Echo {
             (Input::Unreachable(_), _) => return absorbed(Class::Unreachable),
             (Input::Addresses { .. }, _) => return absorbed(Class::Addresses),
         };
-        let mut reply = out.reply();
-        reply.put(&datagram.bytes[..datagram.bytes.len().min(self.reply_bytes_max)]);
-        let sent = reply.send(datagram.from, datagram.to);
+        let mut send = |bytes_max: usize| {
+            let mut reply = out.reply();
+            reply.put(&datagram.bytes[..datagram.bytes.len().min(bytes_max)]);
+            reply.send(datagram.from, datagram.to)
+        };
+        if self.trying_bytes_max > 0 && datagram.bytes.starts_with(b"INVITE ") {
+            self.answered += u64::from(send(self.trying_bytes_max));
+        }
+        let sent = send(self.reply_bytes_max);
         self.answered += u64::from(sent);
         let verdict = if sent { Verdict::Replied } else { Verdict::Absorbed };
         Outcome { class: Class::Options, verdict }

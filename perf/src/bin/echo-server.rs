@@ -26,6 +26,9 @@ struct Arguments {
     /// The longest answer, in bytes.
     #[arg(long, default_value_t = 65_507)]
     reply_bytes: usize,
+    /// Answer an INVITE first with so many of its bytes, as a proxy does with a 100; 0: don't.
+    #[arg(long, default_value_t = 0)]
+    trying_bytes: usize,
     /// How long an idle worker looks again and again before it sleeps, in microseconds.
     #[arg(long, default_value_t = 0)]
     spin_us: u64,
@@ -69,7 +72,7 @@ fn serve(arguments: &Arguments) -> Result<(), String> {
     };
     plan.spin = Duration::from_micros(arguments.spin_us);
     plan.sockets.steer = !arguments.unsteered;
-    let echo = Echo::new(arguments.reply_bytes);
+    let echo = Echo::new(arguments.reply_bytes).trying(arguments.trying_bytes);
     let echo = if arguments.moved { echo.answered_on(last) } else { echo };
     let running = node::start(&plan, move |_, _| echo)?;
     for remark in &running.remarks {
