@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bench::{Extent, Pace, Plan, Workload};
+use bench::{CallPlan, Extent, Pace, Plan, Workload};
 
 use crate::servers::Server;
 
@@ -26,6 +26,17 @@ pub enum Row {
     Challenged100k,
     /// Refreshes with credentials for a nonce that was used before.
     Nonce100k,
+    /// Complete calls through the proxy: thirteen messages in and out.
+    Calls,
+}
+
+/// What is asked of a server for a row.
+#[derive(Clone, Debug)]
+pub enum Asked {
+    /// Requests to the server itself.
+    Requests(Plan),
+    /// Calls through it.
+    Calls(CallPlan),
 }
 
 /// Rows that share one freshly started server.
@@ -35,29 +46,44 @@ pub struct Session {
     pub user_agents: u32,
     /// Whether who registers has to show digest credentials.
     pub digest: bool,
+    /// Whether the server has to be a proxy too.
+    pub proxy: bool,
     /// Its rows, in order.
     pub rows: &'static [Row],
 }
 
 /// All sessions.
-pub const SESSIONS: [Session; 3] = [
+pub const SESSIONS: [Session; 4] = [
     Session {
         user_agents: 100_000,
         digest: false,
+        proxy: false,
         rows: &[Row::Refresh100k, Row::Options, Row::Latency50k],
     },
-    Session { user_agents: 1_000_000, digest: false, rows: &[Row::Initial1m, Row::Refresh1m] },
-    Session { user_agents: 100_000, digest: true, rows: &[Row::Nonce100k, Row::Challenged100k] },
+    Session {
+        user_agents: 1_000_000,
+        digest: false,
+        proxy: false,
+        rows: &[Row::Initial1m, Row::Refresh1m],
+    },
+    Session {
+        user_agents: 100_000,
+        digest: true,
+        proxy: false,
+        rows: &[Row::Nonce100k, Row::Challenged100k],
+    },
+    Session { user_agents: 100_000, digest: false, proxy: true, rows: &[Row::Calls] },
 ];
 
 impl Row {
     /// All, in the order of the table.
-    pub const ALL: [Row; 7] = [
+    pub const ALL: [Row; 8] = [
         Row::Refresh100k,
         Row::Refresh1m,
         Row::Initial1m,
         Row::Challenged100k,
         Row::Nonce100k,
+        Row::Calls,
         Row::Options,
         Row::Latency50k,
     ];
@@ -72,6 +98,7 @@ impl Row {
             Row::Refresh1m => "refresh1m",
             Row::Challenged100k => "challenged100k",
             Row::Nonce100k => "nonce100k",
+            Row::Calls => "calls",
         }
     }
 
@@ -85,6 +112,7 @@ impl Row {
             Row::Refresh1m => "REGISTER refresh, 1M AoRs",
             Row::Challenged100k => "REGISTER with a 401 each time",
             Row::Nonce100k => "REGISTER, nonce reused",
+            Row::Calls => "complete call, 13 messages",
         }
     }
 
@@ -96,12 +124,12 @@ impl Row {
             Row::Latency50k => None,
             Row::Initial1m => Some(4.0),
             Row::Refresh1m => Some(3.5),
-            Row::Challenged100k | Row::Nonce100k => Some(2.5),
+            Row::Challenged100k | Row::Nonce100k | Row::Calls => Some(2.5),
         }
     }
 
     /// What is sent to `server` for this row.
-    pub fn plan(self, server: Server, window: u32, time: Duration) -> Plan {
+    pub fn asked(self, server: Server, window: u32, time: Duration) -> Asked {
         let closed = Pace::Closed { window };
         let (workload, pace, extent) = match self {
             Row::Refresh100k | Row::Refresh1m => {
@@ -114,11 +142,15 @@ impl Row {
                 (Workload::RegisterRefresh, Pace::Open { rate: 50_000 }, Extent::For(time))
             }
             Row::Initial1m => (Workload::RegisterInitial, closed, Extent::Requests(1_000_000)),
+            Row::Calls => {
+                let plan = CallPlan::new(closed, Extent::For(time));
+                return Asked::Calls(CallPlan { echo: server == Server::Echo, ..plan });
+            }
         };
         let mut plan = Plan::new(for_server(workload, server), pace, extent);
         // The longest stall of a server that is not to count as loss.
         plan.timeout = Duration::from_secs(4);
-        plan
+        Asked::Requests(plan)
     }
 }
 

@@ -53,7 +53,7 @@ impl Server {
         task: Task<'_>,
     ) -> Result<Process, Box<dyn Error>> {
         let (program, arguments) = match self {
-            Server::Echo => self.echo(place, cpu),
+            Server::Echo => self.echo(place, cpu, task),
             Server::Seawall => self.seawall(place, cpu, task)?,
             Server::Kamailio => self.kamailio(place, task)?,
         };
@@ -61,11 +61,12 @@ impl Server {
         Process::start(&program, &arguments, &cpu.to_string(), self.address(), &log)
     }
 
-    fn echo(self, place: &Place, cpu: usize) -> (PathBuf, Vec<String>) {
+    fn echo(self, place: &Place, cpu: usize, task: Task<'_>) -> (PathBuf, Vec<String>) {
         let listen = self.address().to_string();
-        // As long as an answer to a REGISTER.
-        let arguments = ["--listen", &listen, "--cpu", &cpu.to_string(), "--reply-bytes", "350"]
-            .map(str::to_owned);
+        // An answer to a REGISTER, and a 100, are so long; what is passed on is as long as it was.
+        let lengths = if task.proxy { "--trying-bytes" } else { "--reply-bytes" };
+        let arguments =
+            ["--listen", &listen, "--cpu", &cpu.to_string(), lengths, "350"].map(str::to_owned);
         (place.programs.join("echo-server"), arguments.to_vec())
     }
 
@@ -112,7 +113,12 @@ impl Server {
         task: Task<'_>,
     ) -> Result<(PathBuf, Vec<String>), Box<dyn Error>> {
         let file = place.folder.join("kamailio.cfg");
-        std::fs::write(&file, include_str!("../kamailio.cfg"))?;
+        let text = if task.proxy {
+            include_str!("../kamailio-calls.cfg")
+        } else {
+            include_str!("../kamailio.cfg")
+        };
+        std::fs::write(&file, text)?;
         let listen = format!("udp:{}", self.address());
         // Its default memory manager is five times slower. A million bindings take 0.9 GB. The
         // receive buffer is what the others ask for, as far as the system's limit allows.
@@ -160,6 +166,8 @@ pub struct Task<'a> {
     pub users: Option<&'a Population>,
     /// Whether memory that it reserves is not to be touched before it is used, so that what is used can be seen.
     pub untouched: bool,
+    /// Whether it has to be a proxy too.
+    pub proxy: bool,
 }
 
 /// The users as Kamailio's modules `htable` and `db_text` read them.

@@ -3,11 +3,9 @@
 
 use std::fmt::Write;
 
-use bench::Report;
-
 use crate::rows::{ECHO_SHARE, Row};
 use crate::servers::Server;
-use crate::trial::Measured;
+use crate::trial::{Measured, Measurement};
 
 /// The medians of one row and server.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -29,7 +27,7 @@ pub struct Cell {
 impl Cell {
     /// The medians of what `measured` holds of this row and server; none if it holds nothing.
     pub fn of(measured: &[Measured], row: Row, server: Server) -> Option<Cell> {
-        let reports: Vec<&Report> = measured
+        let reports: Vec<&Measurement> = measured
             .iter()
             .filter(|m| m.row == row && m.server == server)
             .map(|m| &m.report)
@@ -37,18 +35,18 @@ impl Cell {
         if reports.is_empty() {
             return None;
         }
-        let of = |f: &dyn Fn(&Report) -> f64| median(reports.iter().map(|r| f(r)).collect());
+        let of = |f: &dyn Fn(&Measurement) -> f64| median(reports.iter().map(|r| f(r)).collect());
         Some(Cell {
             rounds: reports.len(),
-            rate: of(&|r| r.answered_per_second),
-            cpu_us: of(&|r| r.server_cpu_us_per_request.unwrap_or(f64::NAN)),
+            rate: of(&|r| r.rate()),
+            cpu_us: of(&|r| r.cpu_us()),
             latency_us: [
-                of(&|r| r.latency.p50_us),
-                of(&|r| r.latency.p99_us),
-                of(&|r| r.latency.p999_us),
+                of(&|r| r.latency().p50_us),
+                of(&|r| r.latency().p99_us),
+                of(&|r| r.latency().p999_us),
             ],
             generator_limited: reports.iter().filter(|r| r.generator_limited()).count(),
-            failed: reports.iter().map(|r| r.counts.sent - r.counts.answered).sum(),
+            failed: reports.iter().map(|r| r.failed()).sum(),
         })
     }
 }

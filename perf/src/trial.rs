@@ -3,9 +3,10 @@
 use std::error::Error;
 use std::time::Duration;
 
-use bench::{Extent, Generator, Population, Report};
+use bench::{CallReport, Extent, Generator, Latency, Limit, Population, Report};
+use serde::Serialize;
 
-use crate::rows::{Row, Session};
+use crate::rows::{Asked, Row, Session};
 use crate::servers::{DOMAIN, Place, Server, Task};
 
 /// Source ports of the generator, and the first of them (outside the ephemeral range).
@@ -43,7 +44,97 @@ pub struct Measured {
     /// Of which server.
     pub server: Server,
     /// What was measured.
-    pub report: Report,
+    pub report: Measurement,
+}
+
+/// What a row has shown.
+#[derive(Clone, Debug, Serialize)]
+#[serde(untagged)]
+pub enum Measurement {
+    /// Of requests to the server.
+    Requests(Box<Report>),
+    /// Of calls through it.
+    Calls(Box<CallReport>),
+}
+
+impl Measurement {
+    /// Requests answered, or calls completed, a second.
+    pub fn rate(&self) -> f64 {
+        match self {
+            Measurement::Requests(report) => report.answered_per_second,
+            Measurement::Calls(report) => report.calls_per_second,
+        }
+    }
+
+    /// The server's CPU time for each, in microseconds.
+    pub fn cpu_us(&self) -> f64 {
+        let measured = match self {
+            Measurement::Requests(report) => report.server_cpu_us_per_request,
+            Measurement::Calls(report) => report.server_cpu_us_per_call,
+        };
+        measured.unwrap_or(f64::NAN)
+    }
+
+    /// Until the answer; of a call: until the 200 to its INVITE.
+    pub fn latency(&self) -> Latency {
+        match self {
+            Measurement::Requests(report) => report.latency,
+            Measurement::Calls(report) => report.setup,
+        }
+    }
+
+    /// Requests, or calls, that did not go as expected.
+    pub fn failed(&self) -> u64 {
+        match self {
+            Measurement::Requests(report) => report.counts.sent - report.counts.answered,
+            Measurement::Calls(report) => report.counts.started - report.counts.completed,
+        }
+    }
+
+    /// What limited it.
+    pub fn limit(&self) -> &Limit {
+        match self {
+            Measurement::Requests(report) => &report.limit,
+            Measurement::Calls(report) => &report.limit,
+        }
+    }
+
+    /// Whether the generator was the limit.
+    pub fn generator_limited(&self) -> bool {
+        *self.limit() != Limit::NotTheGenerator
+    }
+
+    /// Share of time in which the generator was busy, in percent.
+    pub fn generator_busy_percent(&self) -> f64 {
+        match self {
+            Measurement::Requests(report) => report.generator_busy_percent,
+            Measurement::Calls(report) => report.generator_busy_percent,
+        }
+    }
+
+    fn disturbed(&self) -> bool {
+        match self {
+            Measurement::Requests(report) => report.disturbed(),
+            Measurement::Calls(report) => report.disturbed(),
+        }
+    }
+
+    /// Whether its counts are whole and something was answered.
+    fn is_sound(&self) -> bool {
+        match self {
+            Measurement::Requests(report) => report.reconciled && report.counts.answered > 0,
+            Measurement::Calls(report) => report.reconciled && report.counts.completed > 0,
+        }
+    }
+}
+
+impl std::fmt::Display for Measurement {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Measurement::Requests(report) => report.fmt(f),
+            Measurement::Calls(report) => report.fmt(f),
+        }
+    }
 }
 
 /// Measures those rows of `session` that are `wanted`.
@@ -55,7 +146,7 @@ pub fn measure(
 ) -> Result<Vec<Measured>, Box<dyn Error>> {
     let population = Population::new(session.user_agents, PORTS, u32::MAX).sharing(SHARING);
     let users = session.digest.then_some(&population);
-    let task = Task { bindings: BINDINGS, users, untouched: false };
+    let task = Task { bindings: BINDINGS, users, untouched: false, proxy: session.proxy };
     let process = server.start(&setting.place, setting.server_cpu, task)?;
     let mut generator = Generator::open(server.address(), DOMAIN, population.clone(), FIRST_PORT)?;
     if let Some(plan) = session.fill(server) {
@@ -74,17 +165,27 @@ pub fn measure(
         if !is_wanted && !is_fill {
             continue;
         }
-        let mut plan = row.plan(server, setting.window, setting.time);
-        plan.server_pid = Some(process.pid());
-        let mut report = generator.run(&plan)?;
+        let mut asked = row.asked(server, setting.window, setting.time);
+        let pid = Some(process.pid());
         // What is bounded by a number of requests has changed the server and can't be repeated.
+        let can_be_repeated = match &mut asked {
+            Asked::Requests(plan) => {
+                plan.server_pid = pid;
+                !matches!(plan.extent, Extent::Requests(_))
+            }
+            Asked::Calls(plan) => {
+                plan.server_pid = pid;
+                true
+            }
+        };
+        let mut report = run(&mut generator, &asked)?;
         for _ in 0..REPEATS_MAX {
-            if !report.disturbed() || matches!(plan.extent, Extent::Requests(_)) {
+            if !report.disturbed() || !can_be_repeated {
                 break;
             }
-            report = generator.run(&plan)?;
+            report = run(&mut generator, &asked)?;
         }
-        if !report.reconciled || report.counts.answered == 0 {
+        if !report.is_sound() {
             return Err(format!("{} answers wrongly:\n{report}", server.name()).into());
         }
         if is_wanted {
@@ -92,4 +193,11 @@ pub fn measure(
         }
     }
     Ok(measured)
+}
+
+fn run(generator: &mut Generator, asked: &Asked) -> std::io::Result<Measurement> {
+    Ok(match asked {
+        Asked::Requests(plan) => Measurement::Requests(Box::new(generator.run(plan)?)),
+        Asked::Calls(plan) => Measurement::Calls(Box::new(generator.call(plan)?)),
+    })
 }

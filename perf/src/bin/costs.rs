@@ -136,7 +136,7 @@ fn measure_drops(
     arguments: &Arguments,
     time: Duration,
 ) -> Result<Drops, Box<dyn Error>> {
-    let task = Task { bindings: 1_100_000, users: None, untouched: false };
+    let task = Task { bindings: 1_100_000, users: None, untouched: false, proxy: false };
     let process = Server::Seawall.start(place, arguments.server_cpu, task)?;
     let mut generator = open(Server::Seawall)?;
     let pace = Pace::Closed { window: 256 };

@@ -163,7 +163,7 @@ fn row(
 ) -> Result<(), Box<dyn Error>> {
     let population = Population::new(PHONES, PHONE_PORTS, u32::MAX);
     let users = arguments.digest.then_some(&population);
-    let task = Task { bindings: 1_100_000, users, untouched: false };
+    let task = Task { bindings: 1_100_000, users, untouched: false, proxy: false };
     let process = Server::Seawall.start(place, arguments.server_cpu, task)?;
     let target = Server::Seawall.address();
     let mut phones = Generator::open(target, DOMAIN, population.clone(), FIRST_PHONE_PORT)?;

@@ -101,7 +101,7 @@ fn resident(
     bindings: u32,
     requests: u32,
 ) -> Result<u64, Box<dyn Error>> {
-    let task = Task { bindings, users: None, untouched: true };
+    let task = Task { bindings, users: None, untouched: true, proxy: false };
     let process = server.start(place, cpu, task)?;
     let population = Population::new(bindings, PORTS, u32::MAX);
     let mut generator = Generator::open(server.address(), DOMAIN, population, FIRST_PORT)?;

@@ -18,7 +18,7 @@ use perf::trial::{self, Measured, Setting};
 /// rotated, and medians are printed. Close everything else first.
 #[derive(Parser)]
 struct Arguments {
-    /// Rows to measure, by default all: refresh100k, refresh1m, initial1m, challenged100k, nonce100k, options, latency50k.
+    /// Rows to measure, by default all: refresh100k, refresh1m, initial1m, challenged100k, nonce100k, calls, options, latency50k.
     #[arg(long, value_delimiter = ',', value_parser = row)]
     rows: Vec<Row>,
     /// Servers to measure, by default all: echo, seawall, kamailio.
@@ -30,7 +30,7 @@ struct Arguments {
     /// Measured seconds of each row and round.
     #[arg(long, default_value_t = 4.0)]
     seconds: f64,
-    /// Requests in flight in the closed loops.
+    /// Requests, or calls, in flight in the closed loops.
     #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
     window: u32,
     /// The servers' CPU.
@@ -115,11 +115,11 @@ fn progress(round: u32, one: &Measured) {
         round + 1,
         one.row.key(),
         one.server.name(),
-        report.answered_per_second / 1e3,
-        report.server_cpu_us_per_request.unwrap_or(f64::NAN),
-        report.latency.p99_us,
-        report.generator_busy_percent,
-        match &report.limit {
+        report.rate() / 1e3,
+        report.cpu_us(),
+        report.latency().p99_us,
+        report.generator_busy_percent(),
+        match report.limit() {
             bench::Limit::NotTheGenerator => String::new(),
             bench::Limit::Generator(why) => format!(", the BOTTLENECK: {why}"),
         }
