@@ -4,6 +4,7 @@
 //! The harness is this file and Debian's `valgrind` package: callgrind counts only while [`gate_measured`] is on the
 //! stack, and prints the sum. Nothing has to be installed by Cargo for it, which would cost a cold test run more than all of the gates.
 
+pub mod calls;
 pub mod digest;
 pub mod phones;
 
@@ -72,6 +73,26 @@ impl Rounds {
                 gate_measured(&mut || {
                     black_box(operation(state));
                 });
+            }
+        });
+    }
+
+    /// As [`measure_after`](Self::measure_after), where a round takes several steps, each with a preparation of its own.
+    pub fn measure_steps<S, R>(
+        self,
+        state: &mut S,
+        steps: usize,
+        mut prepare: impl FnMut(&mut S, u32, usize),
+        mut operation: impl FnMut(&mut S) -> R,
+    ) {
+        self.pass(|rounds| {
+            for round in rounds {
+                for step in 0..steps {
+                    prepare(state, round, step);
+                    gate_measured(&mut || {
+                        black_box(operation(state));
+                    });
+                }
             }
         });
     }

@@ -1,5 +1,6 @@
 //! A message allocates nothing: every kind of input is run through a shard with an allocator that counts.
 
+use perf::gate::calls::{Call, Exchange, Line};
 use perf::gate::digest::{Answering, CHALLENGED};
 use perf::gate::phones::{Home, Template};
 use shards::io::{Class, Outcome, Reason, Verdict};
@@ -247,6 +248,37 @@ fn nobody_is_authenticated_or_challenged_at_the_cost_of_an_allocation() {
         let outcome = answering.home.hear(unknown.bytes());
         assert_eq!((outcome, allocations() - before), (CHALLENGED, 0));
     }
+}
+
+#[test]
+fn no_message_of_a_call_allocates() {
+    let mut exchange = Exchange::new(PHONES, |_| {});
+    let cancelled = [&Line::RING[..], &Line::CANCEL].concat();
+    for number in 0..3000 {
+        let call = |number| Call { caller: number % PHONES, callee: number * 7 % PHONES, number };
+        let hear = |exchange: &mut Exchange, call: Call, line: Line| {
+            exchange.prepare(call, line);
+            let before = allocations();
+            let outcome = exchange.hear();
+            let made = allocations() - before;
+            let came = (outcome, exchange.home.out.sends().len());
+            assert_eq!(came, line.expected(), "{line:?} of call {number}");
+            assert_eq!(made, 0, "allocations for {line:?} of call {number}");
+        };
+        let lines = if number % 2 == 0 { &Line::COMPLETE[..] } else { &cancelled[..] };
+        for &line in lines {
+            hear(&mut exchange, call(number), line);
+        }
+        if number % 10 == 0 {
+            // Nobody answers this one: it is sent again and given up, a minute and a half passing in all.
+            hear(&mut exchange, call(number + 1_000_000), Line::Invite);
+        }
+        exchange.home.now = exchange.home.now.plus(std::time::Duration::from_millis(30));
+        let before = allocations();
+        exchange.home.expire(100);
+        assert_eq!(allocations(), before, "allocations for timers after call {number}");
+    }
+    exchange.home.shard.check();
 }
 
 #[test]

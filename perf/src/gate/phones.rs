@@ -130,8 +130,23 @@ impl Home {
     /// The same, where whoever registers has to be known in a realm.
     #[must_use]
     pub fn with_realm(bindings: u32, cores: u16, realm: Option<Realm>) -> Self {
+        Home::made(bindings, cores, realm, |_| {})
+    }
+
+    /// A home for `bindings` bindings, alone, with limits of its own.
+    #[must_use]
+    pub fn with_limits(bindings: u32, limits: impl FnOnce(&mut Limits)) -> Self {
+        Home::made(bindings, 1, None, limits)
+    }
+
+    fn made(
+        bindings: u32,
+        cores: u16,
+        realm: Option<Realm>,
+        limits: impl FnOnce(&mut Limits),
+    ) -> Self {
         let bindings = bindings as usize;
-        let settings = Settings {
+        let mut settings = Settings {
             core: CoreId(0),
             homes: Homes::all(cores),
             keys: Keys::derive(&[7; 32]),
@@ -152,6 +167,7 @@ impl Home {
                 transaction_bytes: 4 << 20,
             },
         };
+        limits(&mut settings.limits);
         Home {
             shard: Shard::new(settings),
             out: Outbox::new(4, 0),
@@ -178,7 +194,15 @@ impl Home {
     /// Handles a datagram from a phone.
     #[inline]
     pub fn hear(&mut self, bytes: &[u8]) -> Outcome {
-        let from = Peer::udp(SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 9)), 5060));
+        self.hear_from(
+            Peer::udp(SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 9)), 5060)),
+            bytes,
+        )
+    }
+
+    /// Handles a datagram from anywhere.
+    #[inline]
+    pub fn hear_from(&mut self, from: Peer, bytes: &[u8]) -> Outcome {
         let to = LocalAddr { listener: ListenerId(0), ip: IpAddr::V4(Ipv4Addr::LOCALHOST) };
         let datagram = Datagram { from, to, bytes, age: Duration::ZERO };
         self.now = self.now.plus(Duration::from_micros(3));
