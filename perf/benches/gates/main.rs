@@ -1,5 +1,6 @@
 //! The gates on instruction counts: what one message, and each operation on a core's memory, may cost.
 
+mod calls;
 mod completed;
 mod shard;
 mod store;
@@ -8,7 +9,7 @@ use perf::gate::{self, Gate};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let gates: Vec<Gate> = [shard::GATES, store::GATES, completed::GATES].concat();
+    let gates: Vec<Gate> = [shard::GATES, calls::GATES, store::GATES, completed::GATES].concat();
     gate::main(&gates)
 }
 
