@@ -130,10 +130,12 @@ impl Proxy {
             &mut self.tools.to,
         );
         let verdict = match destination {
-            Ok(Destination::Hop(Hop::Address(addr))) => match setup.local_for(addr, datagram.to) {
-                Some(from) => self.pass_ack(&onward, Peer::udp(addr), from, around.out),
-                None => Verdict::Dropped(Reason::NoWay),
-            },
+            Ok(Destination::Hop(Hop::Address(addr))) => {
+                match setup.local_for(addr, datagram.to, plan.leaves_by) {
+                    Some(from) => self.pass_ack(&onward, Peer::udp(addr), from, around.out),
+                    None => Verdict::Dropped(Reason::NoWay),
+                }
+            }
             Ok(Destination::Flow(flow)) => self.pass_ack(&onward, flow.to, flow.from, around.out),
             Ok(Destination::Hop(Hop::Name(name, port))) => {
                 self.hold_ack(&onward, name, port, around)

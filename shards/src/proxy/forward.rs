@@ -104,15 +104,25 @@ impl From<Full> for Unsent {
 }
 
 impl Setup {
-    /// Where a message to an address leaves from, if it does not matter otherwise: where the request arrived, or at the first
-    /// listener of the address's family.
-    pub(super) fn local_for(&self, addr: SocketAddr, arrived: LocalAddr) -> Option<LocalAddr> {
-        let bound = self.listeners.get(usize::from(arrived.listener.0))?;
-        if bound.is_ipv4() == addr.ip().to_canonical().is_ipv4() {
-            return Some(arrived);
-        }
-        let same = |listener: &&SocketAddr| listener.is_ipv4() != bound.is_ipv4();
-        let (number, bound) = (0..).zip(self.listeners.iter()).find(|(_, one)| same(one))?;
+    /// Where a message to an address leaves from, if it does not matter otherwise: at the listener that our own Route named, where the
+    /// request arrived, or at the first listener of the address's family.
+    pub(super) fn local_for(
+        &self,
+        addr: SocketAddr,
+        arrived: LocalAddr,
+        leaves_by: Option<ListenerId>,
+    ) -> Option<LocalAddr> {
+        let wanted = leaves_by.filter(|&listener| listener != arrived.listener);
+        let wanted = wanted
+            .and_then(|listener| Some((listener.0, self.listeners.get(usize::from(listener.0))?)));
+        let arrived_at = self.listeners.get(usize::from(arrived.listener.0))?;
+        let is_ipv4 = addr.ip().to_canonical().is_ipv4();
+        let serves = |bound: &SocketAddr| bound.is_ipv4() == is_ipv4;
+        let (number, bound) = match wanted.filter(|(_, bound)| serves(bound)) {
+            Some(wanted) => wanted,
+            None if serves(arrived_at) => return Some(arrived),
+            None => (0..).zip(self.listeners.iter()).find(|(_, bound)| serves(bound))?,
+        };
         Some(LocalAddr { listener: ListenerId(number), ip: bound.ip() })
     }
 
@@ -376,7 +386,10 @@ impl Proxy {
         };
         let from = match from {
             Some(from) => from,
-            None => self.setup.local_for(addr, onward.local).ok_or(Unsent::NoWay)?,
+            None => self
+                .setup
+                .local_for(addr, onward.local, onward.plan.leaves_by)
+                .ok_or(Unsent::NoWay)?,
         };
         let to = Peer { transport: Transport::Udp, addr };
         let branch = new_branch(id, onward, to, from);

@@ -42,6 +42,9 @@ impl Proxy {
             }
             return absorbed();
         }
+        if !write::has_other_via(message) {
+            return dropped(Reason::NoTransaction);
+        }
         let event = match status {
             100..=199 => client::Event::Provisional,
             200..=299 => client::Event::Success,
@@ -324,7 +327,7 @@ impl Proxy {
             if is_forbidden(addr) || names.is_own_socket(addr) {
                 return None;
             }
-            Some((addr, self.setup.local_for(addr, arrived)?))
+            Some((addr, self.setup.local_for(addr, arrived, None)?))
         })
     }
 

@@ -3,6 +3,7 @@
 
 use super::cookie::Cookie;
 use super::policy::Policy;
+use crate::io::ListenerId;
 use crate::location::Here;
 use crate::uas::Refusal;
 use crate::wire::{HeaderId, Host, Message, Scheme, Uri};
@@ -48,13 +49,31 @@ impl Names<'_> {
         })
     }
 
-    /// Whether a listener is advertised as a host and port.
-    pub(super) fn is_advertised(&self, host: &[u8], port: Option<u16>) -> bool {
-        self.policy.listeners.iter().filter_map(|one| one.advertised.as_deref()).any(|name| {
-            let (own_host, own_port) = host_and_port(name);
-            own_host.as_bytes().eq_ignore_ascii_case(host) && own_port == port.unwrap_or(SIP_PORT)
+    /// The listener that a URI names by its address, or as it is advertised.
+    fn listener(&self, uri: &Uri<'_>) -> Option<ListenerId> {
+        let port = uri.port.unwrap_or(SIP_PORT);
+        let ip = uri.host.ip();
+        (0..).zip(self.here.listeners).find_map(|(number, bound)| {
+            let is_bound = ip.is_some_and(|ip| *bound == SocketAddr::new(ip, port));
+            let policy = self.policy.listeners.get(usize::from(number));
+            let advertised = policy.and_then(|one| one.advertised.as_deref());
+            let is_advertised =
+                advertised.is_some_and(|name| is_name(name, uri.host.raw(), uri.port));
+            (is_bound || is_advertised).then_some(ListenerId(number))
         })
     }
+
+    /// Whether a listener is advertised as a host and port.
+    pub(super) fn is_advertised(&self, host: &[u8], port: Option<u16>) -> bool {
+        let mut names = self.policy.listeners.iter().filter_map(|one| one.advertised.as_deref());
+        names.any(|name| is_name(name, host, port))
+    }
+}
+
+/// Whether a listener's name is this host and port.
+fn is_name(name: &str, host: &[u8], port: Option<u16>) -> bool {
+    let (own_host, own_port) = host_and_port(name);
+    own_host.as_bytes().eq_ignore_ascii_case(host) && own_port == port.unwrap_or(SIP_PORT)
 }
 
 /// Takes `host:port` or `[address]:port` apart.
@@ -81,6 +100,8 @@ pub(super) struct Plan<'m> {
     pub(super) route_after: Option<&'m [u8]>,
     /// The Route that is left on top.
     pub(super) route: Option<Uri<'m>>,
+    /// The listener that the last of our own Routes names: where the request leaves.
+    pub(super) leaves_by: Option<ListenerId>,
     /// What we put into Record-Route when the dialog began.
     pub(super) cookie: Option<Cookie>,
     /// A Route was ours, or claimed to be, without a cookie that is good.
@@ -103,6 +124,7 @@ pub(super) fn plan<'m>(
         is_last_route_removed: false,
         route_after: None,
         route: None,
+        leaves_by: None,
         cookie: None,
         is_cookie_bad: false,
     };
@@ -118,7 +140,7 @@ pub(super) fn plan<'m>(
         && names.is_own(request_uri)
         && let Some(last) = message.addresses(HeaderId::Route).last()
     {
-        plan.read_cookie(request_uri, message, names);
+        plan.read_own(request_uri, message, names);
         plan.uri = Uri::parse(last.map_err(Refusal::Malformed)?.uri).map_err(Refusal::Malformed)?;
         plan.is_uri_changed = true;
         plan.is_last_route_removed = true;
@@ -134,7 +156,7 @@ pub(super) fn plan<'m>(
     while let Some(uri) = plan.route
         && names.is_own(&uri)
     {
-        plan.read_cookie(&uri, message, names);
+        plan.read_own(&uri, message, names);
         plan.routes_removed += 1;
         plan.route = next().map_err(Refusal::Malformed)?;
     }
@@ -151,7 +173,9 @@ pub(super) fn plan<'m>(
 }
 
 impl<'m> Plan<'m> {
-    fn read_cookie(&mut self, uri: &Uri<'m>, message: &Message<'m>, names: &Names<'_>) {
+    /// Reads what one of our own Routes says.
+    fn read_own(&mut self, uri: &Uri<'m>, message: &Message<'m>, names: &Names<'_>) {
+        self.leaves_by = names.listener(uri).or(self.leaves_by);
         match Cookie::read(uri, message.call_id(), names.cookies) {
             Some(cookie) => self.cookie = Some(cookie),
             None => self.is_cookie_bad = true,

@@ -58,6 +58,13 @@ pub(super) fn request(
     is_whole && edits.write(message.bytes().get(..message.end()).unwrap_or_default(), reply)
 }
 
+/// Whether a response has another Via below ours. RFC 3261 16.7 step 3: without one it is not meant for anybody else.
+pub(super) fn has_other_via(message: &Message<'_>) -> bool {
+    let Some(line) = message.first_line(HeaderId::Via) else { return false };
+    message.lines(HeaderId::Via).nth(1).is_some()
+        || value_behind(message, message.via().raw, &line).is_some()
+}
+
 /// A response as it is passed on: without its topmost Via value, RFC 3261 16.7 step 3.
 #[must_use]
 pub(super) fn response(message: &Message<'_>, reply: &mut Reply<'_>) -> bool {
@@ -285,8 +292,6 @@ fn without_top_via(message: &Message<'_>, from: usize, reply: &mut Reply<'_>) ->
     let value = message.via().raw;
     let Range { start, end } = match value_behind(message, value, &line) {
         Some(next) => message.range_of(value).start..next,
-        // RFC 3261 16.7 step 3: with no other Via it is not meant for anybody else.
-        None if message.lines(HeaderId::Via).nth(1).is_none() => return false,
         None => line.range(),
     };
     let bytes = message.bytes();

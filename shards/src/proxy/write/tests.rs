@@ -344,7 +344,7 @@ fn a_response_loses_its_topmost_via() {
     }
     // RFC 3261 16.7 step 3: what no other Via is left in is not passed on.
     with(answer(&["X: y", &format!("Via: {ours}")]).as_bytes(), |message| {
-        assert!(put(|reply| response(message, reply)).is_none());
+        assert!(!has_other_via(message));
     });
 }
 
@@ -571,10 +571,8 @@ fn check_others(text: &[u8]) {
     with(text, |message| {
         let value = message.via().raw;
         let line = message.first_line(HeaderId::Via).unwrap();
-        let Some(written) = put(|reply| response(message, reply)) else {
-            assert!(message.vias().nth(1).is_none());
-            return;
-        };
+        assert!(has_other_via(message) || message.vias().nth(1).is_none());
+        let written = put(|reply| response(message, reply)).unwrap();
         let all = &message.bytes()[..message.end()];
         // One cut: the line, or the value with the comma behind it.
         let gone = all.len() - written.len();
