@@ -122,7 +122,7 @@ impl<'a> Response<'a> {
         match u16::try_from(secs) {
             Ok(secs) => text.push_short(secs),
             Err(_) => {
-                Decimal::new(secs).as_bytes().iter().for_each(|&digit| text.push(&[digit], 1))
+                Decimal::new(secs).as_bytes().iter().for_each(|&digit| text.push(&[digit], 1));
             }
         }
         text.push(b"\r\n", 2);
@@ -335,7 +335,7 @@ impl Text {
     /// Appends the first bytes of a piece of at most 32.
     #[inline(always)]
     fn push<const N: usize>(&mut self, piece: &[u8; N], length: usize) {
-        const { assert!(N <= Self::BYTES - Self::LAST - 1) };
+        const { assert!(N < Self::BYTES - Self::LAST) };
         debug_assert!(self.length <= Self::LAST || N == 1);
         let at = self.length & Self::LAST;
         if let Some(place) = self.bytes[at..at + N].first_chunk_mut::<N>() {
