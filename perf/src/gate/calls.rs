@@ -229,7 +229,7 @@ impl Exchange {
 }
 
 impl Call {
-    /// A request of the caller to the address-of-record, up to CSeq; its To has a tag where it acknowledges a refusal.
+    /// A request of the caller to the address-of-record, up to `CSeq`; its To has a tag where it acknowledges a refusal.
     fn request(self, text: &mut String, method: &str, branch: &str, tag: Option<u32>) {
         let Call { caller, callee, number } = self;
         let _ = write!(
