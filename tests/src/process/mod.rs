@@ -31,6 +31,8 @@ pub struct Setup {
     pub wrong_core: bool,
     /// The domain it serves.
     pub domain: &'static str,
+    /// Further lines of its table `node`.
+    pub node: String,
     /// Further lines of the configuration.
     pub more: String,
 }
@@ -39,7 +41,14 @@ impl Setup {
     /// One worker for `sip.test`, whatever readiness the probe chooses.
     #[must_use]
     pub fn simple() -> Self {
-        Setup { io: "auto", cores: 1, wrong_core: false, domain: "sip.test", more: String::new() }
+        Setup {
+            io: "auto",
+            cores: 1,
+            wrong_core: false,
+            domain: "sip.test",
+            node: String::new(),
+            more: String::new(),
+        }
     }
 }
 
@@ -61,8 +70,15 @@ impl Seawall {
     /// # Errors
     /// What it said when it did not become healthy.
     pub fn start(setup: &Setup) -> Result<Self, String> {
+        Self::start_at(setup, free_port())
+    }
+
+    /// The same at a port, which another one may have had before.
+    ///
+    /// # Errors
+    /// What it said when it did not become healthy.
+    pub fn start_at(setup: &Setup, port: u16) -> Result<Self, String> {
         let folder = Folder::new();
-        let port = free_port();
         let config = folder.path.join("seawall.toml");
         fs::write(&config, configuration(setup, port)).map_err(|e| e.to_string())?;
         let executable = built(if setup.wrong_core { "wrong-core" } else { "seawall" })?;
@@ -203,13 +219,13 @@ impl Drop for Seawall {
 pub fn configuration(setup: &Setup, port: u16) -> String {
     let cpus = cpus();
     let cpus = &cpus[..setup.cores.min(cpus.len())];
-    let Setup { io, domain, more, .. } = setup;
+    let Setup { io, domain, node, more, .. } = setup;
     format!(
         r#"[node]
 name = "test"
 cpus = {cpus:?}
 io = "{io}"
-[[listen]]
+{node}[[listen]]
 udp = "127.0.0.1:{port}"
 [[listen]]
 udp = "[::1]:{port}"
