@@ -47,10 +47,16 @@ fn reload() -> Result<(), String> {
 
 /// The same set-up, where one user has the password `secret` and nobody else may register. The folder holds the file.
 pub(crate) fn protected(mut setup: Setup, user: &str, folder: &Folder) -> Result<Setup, String> {
-    let file = folder.path.join("subscribers.csv");
-    fs::write(&file, line(user, "secret")).map_err(|error| error.to_string())?;
-    setup.more.push_str(&section(&file));
+    setup.more.push_str(&subscribers(&[user], folder)?);
     Ok(setup)
+}
+
+/// The lines of a configuration in which these users have the password `secret`. The folder holds their file.
+pub(crate) fn subscribers(users: &[&str], folder: &Folder) -> Result<String, String> {
+    let file = folder.path.join("subscribers.csv");
+    let lines: String = users.iter().map(|user| line(user, "secret")).collect();
+    fs::write(&file, lines).map_err(|error| error.to_string())?;
+    Ok(section(&file))
 }
 
 /// A subscriber's line in the file.

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that can't go on stops where it stands")]
 
 mod baresip;
+mod calls;
 mod control;
 mod digest;
 mod hostile;
@@ -16,9 +17,13 @@ use std::process::ExitCode;
 use tests::process::Setup;
 
 fn main() -> ExitCode {
+    if let Some(outcome) = calls::inside() {
+        return outcome;
+    }
     let mut arguments = Arguments::from_args();
     // Each trial runs a server and a client at least.
-    arguments.test_threads = Some(arguments.test_threads.unwrap_or(2));
+    let threads = arguments.test_threads;
+    arguments.test_threads = Some(threads.unwrap_or(2));
     let mut trials = Vec::new();
     for (label, setup) in setups() {
         trials.extend(sipp::trials(label, &setup));
@@ -31,7 +36,11 @@ fn main() -> ExitCode {
     trials.extend(life::trials());
     trials.extend(control::trials());
     trials.extend(digest::general_trials());
-    libtest_mimic::run(&arguments, trials).exit_code()
+    let alone = libtest_mimic::run(&arguments, trials);
+    // In a call everybody waits for somebody most of the time.
+    arguments.test_threads = Some(threads.unwrap_or(6));
+    let together = libtest_mimic::run(&arguments, calls::trials(&setups()));
+    if alone.has_failed() { alone.exit_code() } else { together.exit_code() }
 }
 
 /// Every way in which datagrams find their core.
