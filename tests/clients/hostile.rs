@@ -166,7 +166,7 @@ fn unanswerable(setup: &Setup) -> Result<(), String> {
     }
     while receive(&client, Duration::from_millis(100)).is_some() {}
     alive(&client, "after-unanswerable")?;
-    let metrics = seawall.metrics(|metrics| metrics.inputs() == 81)?;
+    let metrics = seawall.metrics(|metrics| metrics.datagrams() == 81)?;
     metrics.reconcile()?;
     quiet(&seawall)?;
     seawall.stop()
