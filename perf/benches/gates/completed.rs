@@ -8,9 +8,9 @@ use shards::transaction::{Completed, Fingerprint, Identity};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 pub(crate) const GATES: &[Gate] = &[
-    Gate { name: "completed: fingerprint of a request", bound: 168, goal: None, run: fingerprints },
-    Gate { name: "completed: miss", bound: 72, goal: None, run: miss },
-    Gate { name: "completed: retransmission found", bound: 330, goal: None, run: find },
+    Gate { name: "completed: fingerprint of a request", bound: 80, goal: None, run: fingerprints },
+    Gate { name: "completed: miss", bound: 64, goal: None, run: miss },
+    Gate { name: "completed: retransmission found", bound: 300, goal: None, run: find },
     Gate { name: "completed: insert, 350 bytes", bound: 435, goal: None, run: insert },
 ];
 

@@ -69,6 +69,7 @@ enum Passed {
 
 impl Proxy {
     /// Takes a request.
+    #[inline(never)]
     pub fn request(&mut self, request: &Request<'_>, around: &mut Around<'_>) -> Outcome {
         match request.method {
             Method::Ack => return self.ack(request, around),

@@ -20,6 +20,7 @@ use memchr::memmem;
 
 impl Proxy {
     /// Takes a response, RFC 3261 16.7.
+    #[inline(never)]
     pub fn response(&mut self, message: &Message<'_>, around: &mut Around<'_>) -> Outcome {
         let StartLine::Response { status, .. } = *message.start_line() else {
             unreachable!("it is a response")

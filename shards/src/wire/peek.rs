@@ -47,7 +47,7 @@ pub enum Home<'m> {
 
 /// Looks at a datagram as far as needed to tell where it lives. [`Message::parse`](super::Message::parse) goes on from there
 /// with the same index.
-#[inline]
+#[inline(always)]
 pub fn peek<'m>(bytes: &'m [u8], index: &mut Index) -> Peek<'m> {
     // Junk is told by its first bytes: the rest of it is not even looked at.
     index.forget();
