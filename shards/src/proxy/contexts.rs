@@ -7,6 +7,7 @@
 use crate::io::{Instant, LocalAddr, Peer};
 use crate::store::{Arena, Chain, Full, Handle, Memory, Ref, Slab, Table, Wheel};
 use crate::transaction::{Fingerprint, T1, client, server};
+use crate::wire::Method;
 
 /// No context, and no branch.
 pub(super) const NONE: u32 = u32::MAX;
@@ -502,6 +503,15 @@ impl Contexts {
         self.end(oldest);
         true
     }
+}
+
+/// What stands for a method in a branch, RFC 3261 17.1.3: only what has our branch is compared at all.
+pub(super) fn method_hash(method: Method<'_>) -> u32 {
+    // FNV-1a.
+    method
+        .name()
+        .iter()
+        .fold(0x811c_9dc5, |hash: u32, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
 }
 
 fn arm(wheel: &mut Wheel, id: u32, timers: &mut Timers) {

@@ -4,11 +4,10 @@
 use super::cookie::{Cookie, Flow};
 use super::policy::{Neighbour, NextHop};
 use super::route::{Hop, Names, NoHop, Plan, SIP_PORT};
-use super::trace::Trace;
 use crate::location::{Aor, NotOurs};
 use crate::uas::Refusal;
 use crate::wire::{Message, Uri};
-use core::net::IpAddr;
+use core::net::{IpAddr, SocketAddr};
 
 /// Whose a request is, as far as it counts for where it may go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +22,24 @@ pub(super) enum Origin {
     Claimed,
     /// Somebody else.
     Stranger,
+}
+
+/// What there is to be seen of how a request is routed.
+pub trait Trace {
+    /// A step: what was looked at, and what came out.
+    fn step(&mut self, what: &'static str, found: &[u8]);
+
+    /// The same, where it is an address.
+    fn address(&mut self, what: &'static str, addr: SocketAddr);
+}
+
+/// Nobody looks.
+impl Trace for () {
+    #[inline(always)]
+    fn step(&mut self, _: &'static str, _: &[u8]) {}
+
+    #[inline(always)]
+    fn address(&mut self, _: &'static str, _: SocketAddr) {}
 }
 
 /// Where a request goes.

@@ -2,10 +2,9 @@
 //! is kept in `contexts`.
 
 use super::branch::{BranchText, Token, loop_hash};
-use super::contexts::{Branch, Cancel, Client, NONE, Timers};
+use super::contexts::{Branch, Cancel, Client, NONE, Timers, method_hash};
 use super::cookie::{Cookie, CookieText, Flow};
 use super::decide::Destination;
-use super::response::method_hash;
 use super::route::{Hop, Names, Plan, is_forbidden};
 use super::targets::{self, Target};
 use super::{Proxy, Setup, Tools, write};

@@ -27,10 +27,11 @@ mod write;
 
 pub use branch::core_of;
 
+pub use decide::Trace;
 pub use metrics::{Gauges, Metrics};
 pub use policy::{ListenerPolicy, Neighbour, Network, NextHop, Policy};
 pub use request::Request;
-pub use trace::{Asked, Trace};
+pub use trace::Asked;
 
 use crate::auth::{Authenticator, Subscribers};
 use crate::io::{CoreId, Homes, Instant, LocalAddr, Outbox};

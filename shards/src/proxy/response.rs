@@ -2,7 +2,7 @@
 //! branch and tells its client transaction; what goes upstream is decided in `upstream`.
 
 use super::branch::{self, Token};
-use super::contexts::{Best, Cancel, Client, Context, NONE, Server, Waits};
+use super::contexts::{Best, Cancel, Client, Context, NONE, Server, Waits, method_hash};
 use super::decide::Destination;
 use super::forward::{self, Aim, Onward, Unsent};
 use super::route::{is_forbidden, plan};
@@ -448,15 +448,6 @@ impl Server {
             }
         }
     }
-}
-
-/// What stands for a method in a branch, RFC 3261 17.1.3: only what has our branch is compared at all.
-pub(super) fn method_hash(method: Method<'_>) -> u32 {
-    // FNV-1a.
-    method
-        .name()
-        .iter()
-        .fold(0x811c_9dc5, |hash: u32, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
 }
 
 pub(super) fn forwarded() -> Outcome {

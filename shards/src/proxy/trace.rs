@@ -1,7 +1,7 @@
 //! `route.test`: what would become of a request, step by step, from the code that routes. Nothing is sent, and nothing changes.
 
 use super::Proxy;
-use super::decide::{Destination, Origin, Sender};
+use super::decide::{Destination, Origin, Sender, Trace};
 use super::forward::Onward;
 use super::route::{Hop, plan};
 use super::targets;
@@ -10,25 +10,6 @@ use crate::location::Location;
 use crate::uas::Refusal;
 use crate::wire::{StartLine, Uri};
 use alloc::sync::Arc;
-use core::net::SocketAddr;
-
-/// What there is to be seen of how a request is routed.
-pub trait Trace {
-    /// A step: what was looked at, and what came out.
-    fn step(&mut self, what: &'static str, found: &[u8]);
-
-    /// The same, where it is an address.
-    fn address(&mut self, what: &'static str, addr: SocketAddr);
-}
-
-/// Nobody looks.
-impl Trace for () {
-    #[inline(always)]
-    fn step(&mut self, _: &'static str, _: &[u8]) {}
-
-    #[inline(always)]
-    fn address(&mut self, _: &'static str, _: SocketAddr) {}
-}
 
 /// A request to trace.
 #[derive(Clone, Copy, Debug)]
