@@ -10,7 +10,10 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::net::SocketAddr;
 use core::time::Duration;
+
+const LISTENERS: [&str; 2] = ["198.51.100.1:5060", "[2001:db8::9]:5060"];
 
 struct World {
     shard: Shard,
@@ -24,12 +27,16 @@ impl World {
     }
 
     fn of(core: CoreId, homes: Homes) -> Self {
+        World::with(core, homes, Keys::derive(&[1; 32]))
+    }
+
+    fn with(core: CoreId, homes: Homes, keys: Keys) -> Self {
         let settings = Settings {
             core,
             homes,
-            keys: Keys::derive(&[1; 32]),
+            keys,
             domains: Arc::new(Domains::new(["sip.test"])),
-            listeners: Arc::new(["198.51.100.1:5060".parse().unwrap()]),
+            listeners: LISTENERS.map(|text| text.parse().unwrap()).into(),
             policy: crate::registrar::Policy::default(),
             proxy: crate::proxy::Policy::default(),
             realm: None,
@@ -51,8 +58,10 @@ impl World {
     /// Sends a datagram from an address, and gives what came out: to whom, and what.
     fn send(&mut self, from: &str, text: &str) -> (Verdict, Vec<(String, String)>) {
         self.out.clear();
-        let to = LocalAddr { listener: ListenerId(0), ip: [198, 51, 100, 1].into() };
         let from = Peer::udp(from.parse().unwrap());
+        let listener = usize::from(from.addr.is_ipv6());
+        let bound: SocketAddr = LISTENERS[listener].parse().unwrap();
+        let to = LocalAddr { listener: ListenerId(listener as u16), ip: bound.ip() };
         let datagram = Datagram { from, to, bytes: text.as_bytes(), age: Duration::ZERO };
         let input = Input::Datagram(datagram);
         let outcome = self.shard.handle(self.now, UnixTime(1_800_000_000), input, &mut self.out);
@@ -258,4 +267,65 @@ fn an_icmp_error_fails_the_branch_it_quotes_on_the_core_that_has_it() {
     assert!(sent[0].1.starts_with("SIP/2.0 500 "), "{sent:?}");
     // It is over once.
     assert_eq!(world.report(BOB, quoted).1, []);
+}
+
+/// Registers bob with header lines of his own.
+fn register_with(world: &mut World, lines: &str) {
+    register_from(world, BOB, lines);
+}
+
+fn register_from(world: &mut World, from: &str, lines: &str) {
+    let count = world.shard.metrics().bindings_created + 1;
+    let text = format!(
+        "REGISTER sip:sip.test SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.2:5060;branch=z9hG4bKr{count}\r\n\
+         From: <sip:bob@sip.test>;tag=1\r\nTo: <sip:bob@sip.test>\r\nCall-ID: reg2\r\nCSeq: {count} REGISTER\r\n{lines}\r\n"
+    );
+    assert_eq!(world.send(from, &text).0, Verdict::Replied);
+}
+
+fn message(branch: &str) -> String {
+    invite(branch).replace("INVITE", "MESSAGE")
+}
+
+impl World {
+    /// The tickets of the names that the last input asked for.
+    fn tickets(&self) -> Vec<u64> {
+        self.out.questions().iter().map(|question| question.ticket).collect()
+    }
+
+    fn left(&self) -> (u32, u32) {
+        let calls = self.shard.gauges().calls;
+        (calls.transactions, calls.branches)
+    }
+}
+
+#[test]
+fn a_request_is_over_when_only_a_name_was_waited_for() {
+    let mut world = World::new();
+    register_with(&mut world, "Contact: <sip:a@192.0.2.2>\r\n");
+    register_with(
+        &mut world,
+        "Contact: <sip:b@192.0.2.2>\r\nSupported: path\r\nPath: <sip:edge.test;lr>\r\n",
+    );
+    let (_, asked) = world.send(ALICE, &message("z9hG4bK1"));
+    assert_eq!((asked.len(), world.tickets().len()), (1, 1));
+    let (verdict, _) = world.send(BOB, &answer(&asked[0].1, "200 OK", ";tag=b"));
+    assert_eq!((verdict, world.left()), (Verdict::Forwarded, (0, 0)));
+}
+
+#[test]
+fn a_2xx_after_timer_l_leaves_nothing() {
+    let mut world = World::new();
+    register_with(&mut world, "Contact: <sip:a@192.0.2.2>\r\nContact: <sip:b@192.0.2.2>\r\n");
+    let (_, asked) = world.send(ALICE, &invite("z9hG4bK1"));
+    world.send(BOB, &answer(&asked[1].1, "200 OK", ";tag=b"));
+    // The other one speaks late, is cancelled, and accepts later than Timer L.
+    world.wait(Duration::from_secs(20));
+    let (_, cancelled) = world.send(BOB, &answer(&asked[2].1, "180 Ringing", ";tag=c"));
+    assert!(cancelled[0].1.starts_with("CANCEL "), "{cancelled:?}");
+    world.wait(Duration::from_secs(14));
+    assert_eq!(world.left().0, 1);
+    world.send(BOB, &answer(&asked[2].1, "200 OK", ";tag=c"));
+    world.wait(Duration::from_secs(200));
+    assert_eq!(world.left(), (0, 0));
 }

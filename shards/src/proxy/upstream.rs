@@ -60,6 +60,8 @@ impl Proxy {
         if !is_alone {
             self.cancel_branches(id, around);
         }
+        // Those without an address are over at once, and nothing else may be left to wait for.
+        self.end_if_over(id);
         forwarded()
     }
 
