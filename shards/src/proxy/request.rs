@@ -90,9 +90,7 @@ impl Proxy {
         }
         let key = &self.setup.keys.transaction;
         let fingerprint = request.fingerprint(key, request.method.name());
-        if let Some(id) = self.contexts.find(fingerprint) {
-            return self.repeated(id, around.out);
-        }
+        // What is answered first: it may have branches that are still pending.
         if request.method != Method::Invite
             && let Some(answer) = around.completed.find(around.now, fingerprint)
         {
@@ -103,6 +101,9 @@ impl Proxy {
             let lost = Verdict::Dropped(Reason::ResponseTooLarge);
             let verdict = if is_sent { Verdict::Replied } else { lost };
             return Outcome { class: Class::Duplicate, verdict };
+        }
+        if let Some(id) = self.contexts.find(fingerprint) {
+            return self.repeated(id, around.out);
         }
         let class = request.class();
         match self.admit(request, fingerprint, around) {

@@ -300,6 +300,19 @@ impl World {
 }
 
 #[test]
+fn a_request_that_was_answered_is_answered_again_while_another_callee_is_silent() {
+    let mut world = World::new();
+    register_with(&mut world, "Contact: <sip:a@192.0.2.2>\r\nContact: <sip:b@192.0.2.2>\r\n");
+    let (_, asked) = world.send(ALICE, &message("z9hG4bK1"));
+    assert_eq!(asked.len(), 2);
+    let (_, first) = world.send(BOB, &answer(&asked[0].1, "200 OK", ";tag=b"));
+    let (verdict, again) = world.send(ALICE, &message("z9hG4bK1"));
+    assert_eq!((verdict, again), (Verdict::Replied, first));
+    world.send(BOB, &answer(&asked[1].1, "200 OK", ";tag=c"));
+    assert_eq!(world.left(), (0, 0));
+}
+
+#[test]
 fn a_request_is_over_when_only_a_name_was_waited_for() {
     let mut world = World::new();
     register_with(&mut world, "Contact: <sip:a@192.0.2.2>\r\n");
