@@ -102,7 +102,7 @@ pub(super) struct Plan<'m> {
     pub(super) route: Option<Uri<'m>>,
     /// The listener that the last of our own Routes names: where the request leaves.
     pub(super) leaves_by: Option<ListenerId>,
-    /// What we put into Record-Route when the dialog began.
+    /// What we put into Record-Route when the dialog began, in a request within it.
     pub(super) cookie: Option<Cookie>,
     /// A Route was ours, or claimed to be, without a cookie that is good.
     pub(super) is_cookie_bad: bool,
@@ -176,7 +176,10 @@ impl<'m> Plan<'m> {
     /// Reads what one of our own Routes says.
     fn read_own(&mut self, uri: &Uri<'m>, message: &Message<'m>, names: &Names<'_>) {
         self.leaves_by = names.listener(uri).or(self.leaves_by);
-        match Cookie::read(uri, message.call_id(), names.cookies) {
+        // RFC 3261 12.2.1.1: a request within a dialog has the tag of either side. One that begins another dialog is none.
+        let is_within = message.to().tag.is_some();
+        let cookie = Cookie::read(uri, message.call_id(), names.cookies);
+        match cookie.filter(|_| is_within) {
             Some(cookie) => self.cookie = Some(cookie),
             None => self.is_cookie_bad = true,
         }

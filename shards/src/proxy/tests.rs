@@ -300,6 +300,30 @@ impl World {
 }
 
 #[test]
+fn a_cookie_authorises_nothing_that_begins_another_dialog() {
+    let mut world = World::new();
+    register(&mut world);
+    // A stranger may call bob, and sees what we put into Record-Route.
+    let stranger = |uri: &str, to: &str, route: &str| {
+        invite("z9hG4bK1")
+            .replace("sip:bob@sip.test SIP", &format!("{uri} SIP"))
+            .replace("alice@sip.test", "eve@else.test")
+            .replace("<sip:bob@sip.test>\r\n", &format!("<sip:bob@sip.test>{to}\r\n{route}"))
+    };
+    let (_, sent) = world.send(ALICE, &stranger("sip:bob@sip.test", "", ""));
+    let (_, sent) = world.send(BOB, &answer(&sent[1].1, "180 Ringing", ";tag=b"));
+    let route = format!("Route: {}\r\n", line(&sent[0].1, "Record-Route"));
+    // To call somebody else by it, a request must not only have the Call-ID.
+    let relayed = stranger("sip:x@203.0.113.1", "", &route).replace("z9hG4bK1", "z9hG4bK2");
+    assert_eq!(world.send(ALICE, &relayed).0, Verdict::Refused(403));
+    let ack = relayed.replace("INVITE", "ACK").replace("z9hG4bK2", "z9hG4bK3");
+    assert_eq!(world.send(ALICE, &ack).0, Verdict::Absorbed);
+    let within =
+        stranger("sip:bob@192.0.2.2:5060", ";tag=b", &route).replace("z9hG4bK1", "z9hG4bK4");
+    assert_eq!(world.send(ALICE, &within).0, Verdict::Forwarded);
+}
+
+#[test]
 fn a_request_that_was_answered_is_answered_again_while_another_callee_is_silent() {
     let mut world = World::new();
     register_with(&mut world, "Contact: <sip:a@192.0.2.2>\r\nContact: <sip:b@192.0.2.2>\r\n");
