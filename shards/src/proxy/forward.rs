@@ -379,7 +379,7 @@ impl Proxy {
         let addr = match hop {
             Hop::Address(addr) => addr,
             Hop::Name(name, port) => {
-                self.ask(now, id, onward, aim, name, port, out)?;
+                self.ask(now, id, onward, aim, breadth, (name, port), out)?;
                 return Ok(Verdict::Held);
             }
         };
@@ -478,8 +478,8 @@ impl Proxy {
         id: u32,
         onward: &Onward<'_>,
         aim: Aim<'_>,
-        name: &[u8],
-        port: u16,
+        breadth: Option<u16>,
+        (name, port): (&[u8], u16),
         out: &mut Outbox,
     ) -> Result<(), Unsent> {
         // The port stays with the branch until its address is known.
@@ -493,6 +493,8 @@ impl Proxy {
             branch.request = Some(self.contexts.keep(&self.tools.texts.target)?);
         }
         branch.timers.end = now.plus(NAME_PATIENCE);
+        // Its share of the breadth stays with it where the interval will be; none is 0, and less than it may have is no harm.
+        branch.timers.interval = breadth.map_or(0, |share| u8::try_from(share).unwrap_or(u8::MAX));
         let target = branch.request;
         let handle = match self.contexts.add_branch(branch) {
             Ok(handle) => handle,

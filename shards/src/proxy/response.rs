@@ -291,6 +291,7 @@ impl Proxy {
             .zip(self.contexts.context(context_id))
             .ok_or(Unsent::NoWay)?;
         let (port, arrived) = (branch.to.addr.port(), context.local);
+        let each = Some(u16::from(branch.timers.interval)).filter(|&share| share > 0);
         let (to, from) = self.choose(addresses, port, arrived).ok_or(Unsent::NoWay)?;
         let target = branch.request;
         self.tools.set.clear();
@@ -308,7 +309,6 @@ impl Proxy {
             } else {
                 Aim::Destination(Destination::Hop(super::route::Hop::Address(to)))
             };
-            let each = onward.max_breadth();
             proxy.launch(around.now, handle, onward, aim, each, around.out)
         });
         self.tools.set = set;

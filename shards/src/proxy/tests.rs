@@ -293,6 +293,14 @@ impl World {
         self.out.questions().iter().map(|question| question.ticket).collect()
     }
 
+    fn resolve(&mut self, ticket: u64, address: &str) -> Vec<(String, String)> {
+        self.out.clear();
+        let input = Input::Addresses { ticket, addresses: &[address.parse().unwrap()] };
+        self.shard.handle(self.now, UnixTime(1_800_000_000), input, &mut self.out);
+        self.shard.check();
+        self.sent()
+    }
+
     fn left(&self) -> (u32, u32) {
         let calls = self.shard.gauges().calls;
         (calls.transactions, calls.branches)
@@ -365,4 +373,24 @@ fn a_2xx_after_timer_l_leaves_nothing() {
     world.send(BOB, &answer(&asked[2].1, "200 OK", ";tag=c"));
     world.wait(Duration::from_secs(200));
     assert_eq!(world.left(), (0, 0));
+}
+
+#[test]
+fn callees_behind_names_share_the_breadth() {
+    let mut world = World::new();
+    for user in ["a", "b", "c"] {
+        let lines = format!(
+            "Contact: <sip:{user}@192.0.2.2>\r\nSupported: path\r\nPath: <sip:edge.test;lr>\r\n"
+        );
+        register_with(&mut world, &lines);
+    }
+    world.send(ALICE, &invite("z9hG4bK1"));
+    let tickets = world.tickets();
+    assert!(!tickets.is_empty());
+    let share = 60 / tickets.len();
+    for ticket in tickets {
+        let sent = world.resolve(ticket, "192.0.2.77");
+        // RFC 5393 5.3.3.1.
+        assert_eq!(line(&sent[0].1, "Max-Breadth"), share.to_string(), "{sent:?}");
+    }
 }
