@@ -376,6 +376,24 @@ fn a_2xx_after_timer_l_leaves_nothing() {
 }
 
 #[test]
+fn more_challenges_than_may_be_read_are_enough() {
+    let mut world = World::new();
+    let contacts = ["a", "b", "c", "d"].map(|user| format!("Contact: <sip:{user}@192.0.2.2>\r\n"));
+    register_with(&mut world, &contacts.concat());
+    let (_, asked) = world.send(ALICE, &invite("z9hG4bK1"));
+    let challenges = "Proxy-Authenticate: Digest realm=\"x\"\r\n".repeat(30);
+    let mut last = Vec::new();
+    for (_, request) in &asked[1..] {
+        let challenge = answer(request, "407 Proxy Authentication Required", ";tag=b");
+        let challenge = challenge.replace("Contact: ", &format!("{challenges}Contact: "));
+        last = world.send(BOB, &challenge).1;
+    }
+    let response = &last.last().unwrap().1;
+    assert!(response.starts_with("SIP/2.0 407 "), "{response}");
+    assert!(response.matches("realm").count() >= 60, "{response}");
+}
+
+#[test]
 fn callees_behind_names_share_the_breadth() {
     let mut world = World::new();
     for user in ["a", "b", "c"] {

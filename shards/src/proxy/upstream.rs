@@ -163,9 +163,11 @@ impl Proxy {
             (Some(Best { status: best, response: Some(response) }), Some(message))
                 if is_challenge(best) && is_challenge(status) =>
             {
-                let kept = self.reader.read(self.contexts.bytes(response));
+                // With many challenges it may have more lines than are read: then it has enough of them.
+                self.reader.write(&[&[self.contexts.bytes(response)]]);
+                let kept = self.reader.reread();
                 let both =
-                    kept.is_some_and(|kept| write::with_challenges(&kept, message, &mut scratch));
+                    kept.is_ok_and(|kept| write::with_challenges(&kept, message, &mut scratch));
                 if !both {
                     return;
                 }
