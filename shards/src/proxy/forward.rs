@@ -383,7 +383,9 @@ impl Proxy {
                 return Ok(Verdict::Held);
             }
         };
-        let from = match from {
+        // Whoever registered over one family may be reached by a Path of the other.
+        let is_ipv4 = |ip: IpAddr| ip.to_canonical().is_ipv4();
+        let from = match from.filter(|from| is_ipv4(from.ip) == is_ipv4(addr.ip())) {
             Some(from) => from,
             None => self
                 .setup

@@ -412,3 +412,15 @@ fn callees_behind_names_share_the_breadth() {
         assert_eq!(line(&sent[0].1, "Max-Breadth"), share.to_string(), "{sent:?}");
     }
 }
+
+#[test]
+fn a_path_of_the_other_family_is_reached_from_the_other_listener() {
+    let mut world = World::new();
+    let lines =
+        "Contact: <sip:b@[2001:db8::2]>\r\nSupported: path\r\nPath: <sip:192.0.2.77;lr>\r\n";
+    register_from(&mut world, "[2001:db8::2]:5060", lines);
+    let (_, sent) = world.send(ALICE, &invite("z9hG4bK1"));
+    assert_eq!(sent[1].0, "192.0.2.77:5060");
+    assert_eq!(world.out.sends()[1].from.ip.to_string(), "198.51.100.1");
+    assert!(sent[1].1.contains("Via: SIP/2.0/UDP 198.51.100.1:5060;"), "{}", sent[1].1);
+}
