@@ -324,7 +324,7 @@ impl Proxy {
     ) -> Option<(SocketAddr, crate::io::LocalAddr)> {
         let names = self.setup.names(arrived);
         addresses.iter().find_map(|&ip| {
-            let addr = SocketAddr::new(ip, port);
+            let addr = SocketAddr::new(ip.to_canonical(), port);
             if is_forbidden(addr) || names.is_own_socket(addr) {
                 return None;
             }

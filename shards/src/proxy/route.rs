@@ -224,7 +224,8 @@ impl<'m> Hop<'m> {
             None => uri.host,
         };
         let hop = match host.ip() {
-            Some(ip) => Hop::Address(SocketAddr::new(ip, port)),
+            // RFC 4291 2.5.5.2: an IPv4 address in IPv6 clothes is the same host, ourselves perhaps.
+            Some(ip) => Hop::Address(SocketAddr::new(ip.to_canonical(), port)),
             None => Hop::Name(host.raw(), port),
         };
         if hop.is_forbidden() { Err(NoHop::Forbidden) } else { Ok(hop) }

@@ -424,3 +424,21 @@ fn a_path_of_the_other_family_is_reached_from_the_other_listener() {
     assert_eq!(world.out.sends()[1].from.ip.to_string(), "198.51.100.1");
     assert!(sent[1].1.contains("Via: SIP/2.0/UDP 198.51.100.1:5060;"), "{}", sent[1].1);
 }
+
+#[test]
+fn our_own_address_is_no_next_hop_however_it_is_written() {
+    let mut world = World::new();
+    register(&mut world);
+    let (_, sent) = world.send(ALICE, &invite("z9hG4bK1"));
+    let route = line(&sent[1].1, "Record-Route").to_string();
+    let refused = ["x.test;maddr=198.51.100.1", "[::ffff:198.51.100.1]"];
+    for (number, host) in refused.into_iter().enumerate() {
+        let text = message(&format!("z9hG4bKm{number}"))
+            .replace("bob@sip.test SIP", "x@203.0.113.1 SIP")
+            .replace(
+                "<sip:bob@sip.test>\r\n",
+                &format!("<sip:bob@sip.test>;tag=b\r\nRoute: {route}\r\nRoute: <sip:u@{host}>\r\n"),
+            );
+        assert_eq!(world.send(ALICE, &text).0, Verdict::Refused(403), "{host}");
+    }
+}
