@@ -2,7 +2,9 @@
 //! the parts and their order, and does none of their work.
 
 use crate::cli::summary;
-use crate::config::{Config, Limits, existing_secret, mebibytes, memory_bytes, secret};
+use crate::config::{
+    Config, Limits, existing_secret, mebibytes, memory_bytes, number_of_start, secret,
+};
 use crate::control::{
     Admin, CoreSnapshot, Cores, Directory, Names, Observed, Parts, Token, log, notify,
 };
@@ -154,7 +156,9 @@ fn names(config: &Config) -> Names {
 fn keys(config: &Config) -> Result<Keys, String> {
     let secret = secret(config.node.secret_file.as_deref())
         .map_err(|error| format!("the secret can't be had: {error}"))?;
-    let keys = Keys::derive(&secret);
+    let start = number_of_start()
+        .map_err(|error| format!("a number for this start can't be had: {error}"))?;
+    let keys = Keys::derive(&secret).for_start(start);
     let Some(previous) = &config.node.previous_secret_file else { return Ok(keys) };
     let previous = existing_secret(previous)
         .map_err(|error| format!("the previous secret can't be had: {error}"))?;

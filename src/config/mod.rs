@@ -23,7 +23,9 @@ pub use machine::{Machine, cpu_ranges, memory_bytes};
 pub(crate) use problem::suggestion;
 pub use problem::{Problem, Problems};
 pub(crate) use proxy::written as written_network;
-pub use secret::{Secret, existing_secret, secret, secret_from_hex, secret_to_hex};
+pub use secret::{
+    Secret, existing_secret, number_of_start, secret, secret_from_hex, secret_to_hex,
+};
 
 use shards::auth::Algorithm;
 use shards::proxy::{Network, NextHop};

@@ -70,6 +70,15 @@ fn make(file: &Path) -> io::Result<Secret> {
     }
 }
 
+/// A number that no other start of any node has.
+///
+/// # Errors
+/// Where there is no source of randomness.
+pub fn number_of_start() -> io::Result<u64> {
+    let [a, b, c, d, e, f, g, h, ..] = fresh()?;
+    Ok(u64::from_le_bytes([a, b, c, d, e, f, g, h]))
+}
+
 fn fresh() -> io::Result<Secret> {
     let mut secret = Secret::default();
     File::open("/dev/urandom")?.read_exact(&mut secret)?;

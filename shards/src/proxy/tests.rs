@@ -414,6 +414,23 @@ fn callees_behind_names_share_the_breadth() {
 }
 
 #[test]
+fn a_response_from_before_the_start_belongs_to_nobody() {
+    let keys = |start| Keys::derive(&[1; 32]).for_start(start);
+    let mut before = World::with(CoreId(0), Homes::all(1), keys(1));
+    register(&mut before);
+    let (_, asked) = before.send(ALICE, &invite("z9hG4bK1"));
+    // After it the first call has the place that the first had before.
+    let mut after = World::with(CoreId(0), Homes::all(1), keys(2));
+    register(&mut after);
+    let other = invite("z9hG4bK2").replace("call-1", "call-2");
+    let (_, asked_after) = after.send(ALICE, &other);
+    let (verdict, sent) = after.send(BOB, &answer(&asked[1].1, "200 OK", ";tag=b"));
+    assert_eq!((verdict, sent), (Verdict::Dropped(Reason::NoTransaction), Vec::new()));
+    let (verdict, _) = after.send(BOB, &answer(&asked_after[1].1, "200 OK", ";tag=b"));
+    assert_eq!(verdict, Verdict::Forwarded);
+}
+
+#[test]
 fn a_path_of_the_other_family_is_reached_from_the_other_listener() {
     let mut world = World::new();
     let lines =

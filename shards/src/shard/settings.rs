@@ -71,6 +71,20 @@ impl Keys {
         let cookies = self.cookies.iter().copied().chain([previous]).collect();
         Keys { cookies, ..self }
     }
+
+    /// The same keys for one start of one node: what comes back for a branch that was made before it, or by another node with the
+    /// same secret, belongs to nobody here. The number must be another one each time.
+    #[must_use]
+    pub fn for_start(self, number: u64) -> Self {
+        let mut branch = [0; 16];
+        for (half, out) in (0_u64..).zip(branch.chunks_exact_mut(8)) {
+            let mut hasher = SipHasher24::new_with_key(&self.branch);
+            hasher.write_u64(number);
+            hasher.write_u64(half);
+            out.copy_from_slice(&hasher.finish().to_le_bytes());
+        }
+        Keys { branch, ..self }
+    }
 }
 
 impl core::fmt::Debug for Keys {
@@ -127,5 +141,8 @@ mod tests {
         assert_ne!(one.home, two.home);
         let both = two.with_previous(&[1; 32]);
         assert_eq!(both.cookies[1], one.cookies[0]);
+        let [first, second] = [1, 2].map(|number| Keys::derive(&[1; 32]).for_start(number));
+        assert!(first.branch != second.branch && first.branch != one.branch);
+        assert_eq!((first.home, first.cookies), (one.home, one.cookies));
     }
 }
