@@ -15,6 +15,8 @@ use alloc::vec::Vec;
 /// The preference of a contact that has none, RFC 3261 20.10: the highest.
 const Q_DEFAULT: u16 = 1000;
 const HEADER_BYTES: usize = 4;
+/// What a letter carries beside its kind and ticket.
+const SET_BYTES_MAX: usize = Outbox::TEXT_BYTES_MAX - 1 - size_of::<u64>();
 
 /// A target: a contact, and how it is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +56,7 @@ pub(super) fn write(
         set.extend_from_slice(&[0; 2]);
         let is_written = record.append(set);
         let length = u16::try_from(set.len() - start - HEADER_BYTES).ok();
-        match length.filter(|_| is_written && set.len() <= Outbox::TEXT_BYTES_MAX) {
+        match length.filter(|_| is_written && set.len() <= SET_BYTES_MAX) {
             Some(length) => {
                 set[start + 2..start + HEADER_BYTES].copy_from_slice(&length.to_le_bytes());
             }
@@ -144,4 +146,23 @@ fn put_ticket(handle: Handle, put: &mut impl FnMut(&[u8])) {
 fn take_ticket(bytes: &[u8]) -> Option<(Handle, &[u8])> {
     let (number, rest) = bytes.split_first_chunk()?;
     Some((handle(u64::from_le_bytes(*number)), rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_largest_set_goes_into_a_letter() {
+        let (mut out, ticket) = (Outbox::new(1, 0), Handle { index: 7, generation: 9 });
+        for (bytes, is_posted) in [(SET_BYTES_MAX, true), (SET_BYTES_MAX + 1, false)] {
+            let mut letter = out.reply();
+            let targets = &[1; SET_BYTES_MAX + 1][..bytes];
+            Letter::Found { ticket, targets }.put(&mut |bytes| letter.put(bytes));
+            assert_eq!(letter.post(CoreId(1)), is_posted);
+        }
+        let text = out.text(&out.letters()[0].range);
+        let targets = &[1; SET_BYTES_MAX][..];
+        assert_eq!(Letter::read(text), Some(Letter::Found { ticket, targets }));
+    }
 }
