@@ -226,6 +226,11 @@ impl Contexts {
         }
     }
 
+    /// Whether more than half of the memory for messages is taken.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.arena.is_half_full()
+    }
+
     pub(super) fn bytes(&self, message: Ref) -> &[u8] {
         self.arena.get(message)
     }

@@ -102,7 +102,8 @@ impl Proxy {
                 }
                 let is_wanted = branch.cancel == Cancel::Wanted;
                 self.contexts.arm_branch(id);
-                if was_calling {
+                // Writing it anew costs more than the whole response; only memory is gained.
+                if was_calling && self.contexts.is_crowded() {
                     self.shrink(id, around.out);
                 }
                 if is_wanted {

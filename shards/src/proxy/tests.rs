@@ -27,10 +27,10 @@ impl World {
     }
 
     fn of(core: CoreId, homes: Homes) -> Self {
-        World::with(core, homes, Keys::derive(&[1; 32]))
+        World::with(core, homes, Keys::derive(&[1; 32]), 256 * 1024)
     }
 
-    fn with(core: CoreId, homes: Homes, keys: Keys) -> Self {
+    fn with(core: CoreId, homes: Homes, keys: Keys, transaction_bytes: usize) -> Self {
         let settings = Settings {
             core,
             homes,
@@ -49,7 +49,7 @@ impl World {
                 completed_bytes: 64 * 1024,
                 transactions: 10,
                 branches: 20,
-                transaction_bytes: 256 * 1024,
+                transaction_bytes,
             },
         };
         World { shard: Shard::new(settings), out: Outbox::new(64, 0), now: Instant::START }
@@ -216,7 +216,16 @@ fn who_does_not_answer_is_called_again_and_given_up() {
 
 #[test]
 fn a_call_is_cancelled() {
-    let mut world = World::new();
+    is_cancelled(World::new());
+}
+
+/// The same where more than half of the memory for messages is taken by this call: what is kept of its INVITE is shortened.
+#[test]
+fn a_call_is_cancelled_where_memory_is_short() {
+    is_cancelled(World::with(CoreId(0), Homes::all(1), Keys::derive(&[1; 32]), 24 * 1024));
+}
+
+fn is_cancelled(mut world: World) {
     register(&mut world);
     let (_, sent) = world.send(ALICE, &invite("z9hG4bK1"));
     let request = sent[1].1.clone();
@@ -416,11 +425,11 @@ fn callees_behind_names_share_the_breadth() {
 #[test]
 fn a_response_from_before_the_start_belongs_to_nobody() {
     let keys = |start| Keys::derive(&[1; 32]).for_start(start);
-    let mut before = World::with(CoreId(0), Homes::all(1), keys(1));
+    let mut before = World::with(CoreId(0), Homes::all(1), keys(1), 256 * 1024);
     register(&mut before);
     let (_, asked) = before.send(ALICE, &invite("z9hG4bK1"));
     // After it the first call has the place that the first had before.
-    let mut after = World::with(CoreId(0), Homes::all(1), keys(2));
+    let mut after = World::with(CoreId(0), Homes::all(1), keys(2), 256 * 1024);
     register(&mut after);
     let other = invite("z9hG4bK2").replace("call-1", "call-2");
     let (_, asked_after) = after.send(ALICE, &other);

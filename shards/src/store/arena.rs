@@ -247,6 +247,13 @@ impl Arena {
         }
     }
 
+    /// Whether less than half of the pages are free for anything.
+    #[must_use]
+    #[inline]
+    pub fn is_half_full(&self) -> bool {
+        self.free_pages < self.pages.len() / 2
+    }
+
     /// Walks the invariants: every page is free, of a class or part of a block; no two free buddies remain apart; places
     /// and bytes are counted.
     ///
