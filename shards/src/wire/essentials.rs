@@ -71,6 +71,8 @@ impl Essentials {
                 | HeaderId::Event
                 | HeaderId::Allow
                 | HeaderId::UserAgent
+                | HeaderId::MaxBreadth
+                | HeaderId::Timestamp
                 | HeaderId::Other => true,
             };
         is_common || self.read(id, bytes, line.value(bytes)).is_ok()
@@ -133,6 +135,8 @@ impl Essentials {
             | HeaderId::Event
             | HeaderId::Allow
             | HeaderId::UserAgent
+            | HeaderId::MaxBreadth
+            | HeaderId::Timestamp
             | HeaderId::Other => {}
         }
         Ok(())

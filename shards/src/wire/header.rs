@@ -119,6 +119,10 @@ headers! {
     Allow any "Allow",
     /// RFC 3261 20.41.
     UserAgent any "User-Agent",
+    /// RFC 5393 5.3.2.
+    MaxBreadth any "Max-Breadth",
+    /// RFC 3261 20.38.
+    Timestamp any "Timestamp",
 }
 
 /// A header and the length of its name, in the bits where the entry of a line has them.
@@ -314,6 +318,8 @@ mod tests {
             ("o", HeaderId::Event),
             ("Allow", HeaderId::Allow),
             ("User-Agent", HeaderId::UserAgent),
+            ("Max-Breadth", HeaderId::MaxBreadth),
+            ("Timestamp", HeaderId::Timestamp),
             ("Content-Encoding", HeaderId::Other),
             ("Vias", HeaderId::Other),
             ("C%6Fntact", HeaderId::Other),

@@ -301,18 +301,26 @@ impl Index {
         self.body = Some(Span::new(start + 2, 0).start);
         (self.seen, self.repeated) = (seen & HeaderId::KNOWN, repeated & HeaderId::KNOWN);
         self.lines_used = used;
-        if repeated != 0 {
+        if self.repeated != 0 {
             self.find_first_lines();
         }
         repeated & HeaderId::SINGLE == 0
     }
 
-    /// Finds the first line of each header when the last one is noted.
-    #[cold]
+    /// Finds the first line of each repeated header when the last one is noted. Vias, which are all that most responses repeat,
+    /// stand on top.
     #[inline(never)]
     fn find_first_lines(&mut self) {
-        for line in self.lines.iter().take(self.lines_used).rev() {
-            self.first[usize::from(line.number()) % FIRST_LINES] = *line;
+        let mut sought = self.repeated;
+        for line in self.lines.iter().take(self.lines_used) {
+            let bit = 1 << line.number();
+            if sought & bit != 0 {
+                self.first[usize::from(line.number()) % FIRST_LINES] = *line;
+                sought ^= bit;
+                if sought == 0 {
+                    return;
+                }
+            }
         }
     }
 

@@ -78,16 +78,27 @@ impl<'m> Host<'m> {
 
 /// Four decimal octets; leading zeros are taken as decimal, as everybody in the field does.
 fn ipv4(text: &[u8]) -> Option<Ipv4Addr> {
-    let mut octets = [0u8; 4];
-    let mut parts = text.split(|&byte| byte == b'.');
-    for octet in &mut octets {
-        let part = parts.next()?;
-        if part.len() > 3 {
-            return None;
+    let (mut whole, mut octet, mut digits, mut dots) = (0_u32, 0_u32, 0, 0);
+    // A dot more, behind the last octet.
+    for &byte in text.iter().chain(b".") {
+        let digit = byte.wrapping_sub(b'0');
+        if digit <= 9 {
+            octet = octet * 10 + u32::from(digit);
+            digits += 1;
+            if digits > 3 {
+                return None;
+            }
+        } else {
+            if byte != b'.' || digits == 0 || octet > 255 {
+                return None;
+            }
+            // Of more than four octets the first is lost, but they are counted.
+            whole = whole << 8 | octet;
+            (octet, digits) = (0, 0);
+            dots += 1;
         }
-        *octet = u8::try_from(super::number::decimal(part)?).ok()?;
     }
-    if parts.next().is_some() { None } else { Some(Ipv4Addr::from(octets)) }
+    (dots == 4).then(|| Ipv4Addr::from(whole))
 }
 
 /// A URI. For schemes other than `sip` and `sips` only `scheme` and `raw` mean something.
