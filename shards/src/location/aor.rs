@@ -2,6 +2,7 @@
 //! use it, so they can't disagree.
 
 use super::Domains;
+use super::sip::siphash_1_3_128;
 use crate::io::LocalAddr;
 use crate::wire::{Host, Uri, same};
 use alloc::boxed::Box;
@@ -88,6 +89,15 @@ impl Here<'_> {
         see(self.domains.canonical(&name[..length]))
     }
 
+    /// Whether a URI is none of ours, told without writing it down: as most Contacts do, it names an IPv4 address, and nobody here.
+    fn is_elsewhere(&self, uri: &Uri<'_>) -> bool {
+        // What is longer may be too long, which is another answer.
+        uri.raw.len() <= Aor::BYTES_MAX
+            && !self.domains.is_any()
+            && uri.host.ip().is_some_and(|ip| ip.is_ipv4() && ip != self.to.ip)
+            && self.domains.canonical(uri.host.raw()).is_none()
+    }
+
     fn is_own_port(&self, port: Option<u16>) -> bool {
         port.is_none_or(|port| self.listeners.iter().any(|listener| listener.port() == port))
     }
@@ -127,10 +137,31 @@ impl Aor {
     /// [`NotOurs`] where it is none of our addresses-of-record.
     #[inline]
     pub fn set_text(&mut self, key: &[u8; 16], raw: &[u8], here: &Here<'_>) -> Result<(), NotOurs> {
-        let Some(host) = Uri::host_if_usual(raw, here.domains.usual()) else {
-            let uri = Uri::parse(raw).map_err(|_malformed| NotOurs::Unreadable)?;
-            return self.set(key, &uri, here);
-        };
+        if let Some(canonical) = self.set_usual(raw, here) {
+            self.hash = HomeHash::new(key, canonical);
+            return Ok(());
+        }
+        let uri = Uri::parse(raw).map_err(|_malformed| NotOurs::Unreadable)?;
+        self.set_any(key, &uri, here)
+    }
+
+    /// The same without its hash, for whoever wants only to know whether it is ours, and its text.
+    ///
+    /// # Errors
+    /// As [`set_text`](Self::set_text).
+    pub fn set_name(&mut self, raw: &[u8], here: &Here<'_>) -> Result<(), NotOurs> {
+        self.hash = HomeHash::default();
+        if self.set_usual(raw, here).is_some() {
+            return Ok(());
+        }
+        let uri = Uri::parse(raw).map_err(|_malformed| NotOurs::Unreadable)?;
+        self.put(&uri, here)
+    }
+
+    /// Takes in a URI that is canonical but for its scheme, and gives what was taken in; nothing for any other.
+    #[inline(always)]
+    fn set_usual<'r>(&mut self, raw: &'r [u8], here: &Here<'_>) -> Option<&'r [u8]> {
+        let host = Uri::host_if_usual(raw, here.domains.usual())?;
         // What is usual has at most 64 bytes and begins with its scheme.
         let canonical = raw.get(4..).unwrap_or_default();
         (self.len, self.domain) = (canonical.len(), host - 4);
@@ -141,8 +172,7 @@ impl Aor {
         } else {
             self.bytes[..canonical.len()].copy_from_slice(canonical);
         }
-        self.hash = HomeHash::new(key, canonical);
-        Ok(())
+        Some(canonical)
     }
 
     /// Makes a URI canonical, RFC 3261 10.3 step 5.
@@ -150,8 +180,27 @@ impl Aor {
     /// # Errors
     /// [`NotOurs`] where it is none of our addresses-of-record.
     pub fn set(&mut self, key: &[u8; 16], uri: &Uri<'_>, here: &Here<'_>) -> Result<(), NotOurs> {
+        if let Some(canonical) = self.set_usual(uri.raw, here) {
+            self.hash = HomeHash::new(key, canonical);
+            return Ok(());
+        }
+        self.set_any(key, uri, here)
+    }
+
+    /// The same for a URI in any form.
+    fn set_any(&mut self, key: &[u8; 16], uri: &Uri<'_>, here: &Here<'_>) -> Result<(), NotOurs> {
+        self.put(uri, here)?;
+        self.hash = HomeHash::new(key, self.bytes());
+        Ok(())
+    }
+
+    /// Makes a URI canonical, but for its hash.
+    fn put(&mut self, uri: &Uri<'_>, here: &Here<'_>) -> Result<(), NotOurs> {
         if !uri.is_sip() {
             return Err(NotOurs::Scheme);
+        }
+        if here.is_elsewhere(uri) {
+            return Err(NotOurs::Domain);
         }
         let mut len = 0;
         if uri.user.is_some() {
@@ -162,7 +211,6 @@ impl Aor {
         self.domain = len;
         len = self.put_host(len, uri, here)?;
         self.len = len;
-        self.hash = HomeHash::new(key, self.bytes());
         Ok(())
     }
 
@@ -258,77 +306,12 @@ impl HomeHash {
     }
 }
 
-/// SipHash-1-3 of 128 bits, <https://www.aumasson.jp/siphash/siphash.pdf> and its reference implementation. The crate that the
-/// other hashes come from keeps its state in memory and calls for each part of the way; a quarter of the work is saved here.
-#[inline]
-fn siphash_1_3_128(key: &[u8; 16], bytes: &[u8]) -> [u64; 2] {
-    let [low, high] = [&key[..8], &key[8..]].map(|half| word(half, 0));
-    let mut state = [
-        low ^ 0x736f_6d65_7073_6575,
-        high ^ 0x646f_7261_6e64_6f6d ^ 0xee,
-        low ^ 0x6c79_6765_6e65_7261,
-        high ^ 0x7465_6462_7974_6573,
-    ];
-    let (words, rest) = bytes.as_chunks::<8>();
-    for word in words {
-        state = with_word(state, u64::from_le_bytes(*word));
-    }
-    // The last word ends with the length.
-    let last = match (rest.len(), bytes.last_chunk::<8>()) {
-        (0, _) => 0,
-        (1.., Some(last)) => u64::from_le_bytes(*last) >> (64 - 8 * rest.len()),
-        (1.., None) => word(rest, 0),
-    };
-    state = with_word(state, last | (bytes.len() as u64) << 56);
-    state[2] ^= 0xee;
-    let ends = |state: &mut [u64; 4]| {
-        for _ in 0..3 {
-            *state = round(*state);
-        }
-        state[0] ^ state[1] ^ state[2] ^ state[3]
-    };
-    let first = ends(&mut state);
-    state[1] ^= 0xdd;
-    [first, ends(&mut state)]
-}
-
-#[inline(always)]
-fn with_word(mut state: [u64; 4], word: u64) -> [u64; 4] {
-    state[3] ^= word;
-    state = round(state);
-    state[0] ^= word;
-    state
-}
-
-#[inline(always)]
-fn round([mut v0, mut v1, mut v2, mut v3]: [u64; 4]) -> [u64; 4] {
-    v0 = v0.wrapping_add(v1);
-    v2 = v2.wrapping_add(v3);
-    v1 = v1.rotate_left(13) ^ v0;
-    v3 = v3.rotate_left(16) ^ v2;
-    v0 = v0.rotate_left(32).wrapping_add(v3);
-    v2 = v2.wrapping_add(v1);
-    v1 = v1.rotate_left(17) ^ v2;
-    v3 = v3.rotate_left(21) ^ v0;
-    [v0, v1, v2.rotate_left(32), v3]
-}
-
-/// The bytes of at most eight as a number, the first one lowest.
-#[inline(always)]
-fn word(bytes: &[u8], before: u64) -> u64 {
-    match bytes.first_chunk() {
-        Some(word) => u64::from_le_bytes(*word),
-        None => bytes.iter().rev().fold(before, |word, &byte| word << 8 | u64::from(byte)),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::io::ListenerId;
     use alloc::format;
     use alloc::string::{String, ToString};
-    use siphasher::sip128::SipHasher13;
 
     fn canonical(domains: &Domains, uri: &str) -> Result<String, NotOurs> {
         let listeners: [SocketAddr; 1] = ["192.0.2.1:5060".parse().unwrap()];
@@ -341,18 +324,11 @@ mod tests {
         let set = aor.set(&[0; 16], &uri, &here);
         assert_eq!(set_text, set);
         assert!(set.is_err() || (text, hash) == (aor.bytes().to_vec(), aor.hash()));
+        let mut name = Aor::new();
+        assert_eq!(name.set_name(uri.raw, &here), set);
+        assert!(set.is_err() || name.bytes() == aor.bytes());
         set?;
         Ok(core::str::from_utf8(aor.bytes()).unwrap().to_string())
-    }
-
-    #[test]
-    fn the_hash_is_siphash() {
-        let key: [u8; 16] = core::array::from_fn(|at| u8::try_from(at * 7 + 1).unwrap());
-        let bytes: [u8; 100] = core::array::from_fn(|at| u8::try_from(at * 5 % 256).unwrap());
-        for length in 0..bytes.len() {
-            let expected = SipHasher13::new_with_key(&key).hash(&bytes[..length]);
-            assert_eq!(siphash_1_3_128(&key, &bytes[..length]), [expected.h1, expected.h2]);
-        }
     }
 
     #[test]

@@ -13,10 +13,9 @@
 
 use super::digits::{hex8, hex16, read_hex8, read_hex16};
 use crate::io::CoreId;
+use crate::location::Sip;
 use crate::store::Handle;
 use crate::wire::{HeaderId, Malformed, Message, Via};
-use core::hash::Hasher;
-use siphasher::sip::{SipHasher13, SipHasher24};
 use subtle::ConstantTimeEq;
 
 /// Where the client transaction of a branch is.
@@ -105,20 +104,20 @@ pub(super) fn loop_hash(key: &[u8; 16], message: &Message<'_>, uri: &[u8]) -> u6
     let call_id = message.call_id();
     let (from_tag, to_tag) =
         (message.from().tag.unwrap_or_default(), message.to().tag.unwrap_or_default());
-    let mut hasher = SipHasher13::new_with_key(key);
+    let mut hash = Sip::<1>::new(key);
     // Lengths go first, so that no byte can wander from one field to the next.
-    hasher.write_u64(length(uri) << 48 | length(call_id) << 32 | u64::from(message.cseq().number));
-    hasher.write_u64(length(from_tag) << 16 | length(to_tag));
+    hash.word(length(uri) << 48 | length(call_id) << 32 | u64::from(message.cseq().number));
+    hash.word(length(from_tag) << 16 | length(to_tag));
     for field in [uri, call_id, from_tag, to_tag] {
-        hasher.write(field);
+        hash.text(field);
     }
     for id in [HeaderId::Route, HeaderId::ProxyRequire, HeaderId::ProxyAuthorization] {
         for value in message.values(id) {
-            hasher.write_u64((id as u64) << 16 | length(value));
-            hasher.write(value);
+            hash.word((id as u64) << 16 | length(value));
+            hash.text(value);
         }
     }
-    hasher.finish()
+    hash.finish()
 }
 
 /// Whether a request has been here before and nothing has changed since: a Via value that `is_ours` by its sent-by carries this
@@ -200,12 +199,13 @@ impl Parts {
 
     #[inline]
     fn mac(&self, key: &[u8; 16]) -> u64 {
-        let mut sealed = [0; 26];
-        sealed[..8].copy_from_slice(&self.head);
-        sealed[8..10].copy_from_slice(&self.core.to_le_bytes());
-        sealed[10..18].copy_from_slice(&self.place.to_le_bytes());
-        sealed[18..].copy_from_slice(&self.loop_hash.to_le_bytes());
-        SipHasher24::new_with_key(key).hash(&sealed)
+        let mut seal = Sip::<2>::new(key);
+        for word in
+            [u64::from_le_bytes(self.head), u64::from(self.core), self.place, self.loop_hash]
+        {
+            seal.word(word);
+        }
+        seal.finish()
     }
 }
 

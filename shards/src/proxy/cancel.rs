@@ -10,7 +10,7 @@ use super::route::{Hop, is_forbidden, plan};
 use super::targets;
 use super::{Around, Proxy, Setup};
 use crate::io::{Class, Instant, LocalAddr, Outbox, Outcome, Peer, Reason, Verdict};
-use crate::location::Record;
+use crate::location::{Record, Sip};
 use crate::store::Handle;
 use crate::transaction::{T4, server};
 use crate::uas::{self, Refusal};
@@ -293,8 +293,9 @@ impl Proxy {
 
 /// The branch of a request that is passed on without a transaction, RFC 3261 16.11: the same for what is sent again.
 fn stateless_branch(setup: &Setup, onward: &Onward<'_>) -> BranchText {
-    let via = onward.message.via();
-    let seed = siphasher::sip::SipHasher13::new_with_key(&setup.keys.branch);
-    let seed = seed.hash(via.branch.unwrap_or(via.raw));
-    BranchText::stateless(&setup.keys.branch, seed, onward.loop_hash)
+    let same = onward.message.branch().unwrap_or_else(|| onward.message.via().raw);
+    let mut seed = Sip::<1>::new(&setup.keys.branch);
+    seed.word(same.len() as u64);
+    seed.text(same);
+    BranchText::stateless(&setup.keys.branch, seed.finish(), onward.loop_hash)
 }

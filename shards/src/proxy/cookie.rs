@@ -14,11 +14,10 @@
 
 use super::digits::{base64url, base64url_length, read_base64url};
 use crate::io::{ListenerId, LocalAddr, Peer, Transport};
+use crate::location::Sip;
 use crate::wire::Uri;
 use core::fmt;
-use core::hash::Hasher;
 use core::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
-use siphasher::sip::{SipHasher13, SipHasher24};
 use subtle::ConstantTimeEq;
 
 /// The way to a UA that can't be reached at the address it names.
@@ -49,13 +48,14 @@ pub(super) struct CookieText {
     used: usize,
 }
 
-const NAME: &[u8; 3] = b";c=";
+/// What stands before a cookie in a URI.
+pub(super) const COOKIE_PARAM: &[u8; 3] = b";c=";
 const HEAD_BYTES: usize = 6;
 const FLOW_BYTES_MAX: usize = 2 + 2 + 16 + 4 + 16;
 const MAC_BYTES: usize = 8;
 const SEALED_BYTES_MAX: usize = HEAD_BYTES + 2 * FLOW_BYTES_MAX;
 const BYTES_MAX: usize = SEALED_BYTES_MAX + MAC_BYTES;
-const TEXT_BYTES_MAX: usize = NAME.len() + base64url_length(BYTES_MAX);
+const TEXT_BYTES_MAX: usize = COOKIE_PARAM.len() + base64url_length(BYTES_MAX);
 
 const HAS_FLOW: u8 = 1;
 const REMOTE_IPV6: u8 = 2;
@@ -116,17 +116,23 @@ impl Cookie {
         let mut writer = Writer { bytes: &mut bytes, used: sealed };
         writer.put(mac.to_le_bytes());
         let used = writer.used;
-        let (name, digits) = out.bytes.split_at_mut(NAME.len());
-        name.copy_from_slice(NAME);
+        let (name, digits) = out.bytes.split_at_mut(COOKIE_PARAM.len());
+        name.copy_from_slice(COOKIE_PARAM);
         let written = base64url(bytes.get(..used).unwrap_or_default(), digits);
-        out.used = written.map_or(0, |digits| NAME.len() + digits);
+        out.used = written.map_or(0, |digits| COOKIE_PARAM.len() + digits);
     }
 
     /// The cookie in a URI, if it was written for this Call-ID with one of `keys`.
     #[must_use]
     pub(super) fn read(uri: &Uri<'_>, call_id: &[u8], keys: &[[u8; 16]]) -> Option<Cookie> {
+        Cookie::read_text(uri.param(b"c")?, call_id, keys)
+    }
+
+    /// The same from the value of its parameter.
+    #[must_use]
+    pub(super) fn read_text(text: &[u8], call_id: &[u8], keys: &[[u8; 16]]) -> Option<Cookie> {
         let mut bytes = [0; BYTES_MAX];
-        let used = read_base64url(uri.param(b"c")?, &mut bytes)?;
+        let used = read_base64url(text, &mut bytes)?;
         let (sealed, mac) = bytes.get(..used)?.split_last_chunk::<MAC_BYTES>()?;
         let mac = u64::from_le_bytes(*mac);
         let (head, rest) = sealed.split_first_chunk::<HEAD_BYTES>()?;
@@ -179,16 +185,20 @@ impl Key {
     #[inline]
     #[allow(clippy::cast_possible_truncation, reason = "32 bits tell two tags apart")]
     fn tag_hash(&self, tag: &[u8]) -> u32 {
-        SipHasher13::new_with_key(&self.0).hash(tag) as u32
+        let mut hash = Sip::<1>::new(&self.0);
+        hash.word(tag.len() as u64);
+        hash.text(tag);
+        hash.finish() as u32
     }
 }
 
-/// The MAC. The length of `sealed` is told by its flags, so that no byte of it can pass for one of the Call-ID.
+/// The MAC. The lengths go first, so that no byte of one can pass for one of the other.
 fn seal(key: &Key, sealed: &[u8], call_id: &[u8]) -> u64 {
-    let mut hasher = SipHasher24::new_with_key(&key.0);
-    hasher.write(sealed);
-    hasher.write(call_id);
-    hasher.finish()
+    let mut seal = Sip::<2>::new(&key.0);
+    seal.word((sealed.len() as u64) << 32 | call_id.len() as u64);
+    seal.text(sealed);
+    seal.text(call_id);
+    seal.finish()
 }
 
 fn flags(flow: Option<&Flow>) -> u8 {

@@ -88,15 +88,21 @@ impl Names<'_> {
             trace.step("source is a neighbour", neighbour.name.as_bytes());
             return Ok(Sender::Is(Origin::Neighbour));
         }
-        let uri = Uri::parse(message.from().uri).map_err(Refusal::Malformed)?;
-        let is_ours = match from.set(key, &uri, &self.here) {
-            Ok(()) => true,
+        let uri = message.from().uri;
+        // Only whoever has to show who they are is looked for.
+        let set =
+            if asks { from.set_text(key, uri, &self.here) } else { from.set_name(uri, &self.here) };
+        match set {
+            Ok(()) => {}
             Err(NotOurs::TooLong) => return Err(Refusal::BadRequest("Address-of-Record Too Long")),
-            Err(NotOurs::Unreadable | NotOurs::Scheme | NotOurs::Domain) => false,
-        };
-        if !is_ours {
-            trace.step("From is not of our domains", uri.raw);
-            return Ok(Sender::Is(Origin::Stranger));
+            Err(NotOurs::Unreadable) => {
+                let malformed = Uri::parse(uri).err();
+                return Err(malformed.map_or(Refusal::BadRequest("Bad From"), Refusal::Malformed));
+            }
+            Err(NotOurs::Scheme | NotOurs::Domain) => {
+                trace.step("From is not of our domains", uri);
+                return Ok(Sender::Is(Origin::Stranger));
+            }
         }
         trace.step("From is of our domains", from.bytes());
         Ok(if asks { Sender::Owes } else { Sender::Is(Origin::Claimed) })

@@ -5,7 +5,7 @@ use super::branch::{BranchText, Token, loop_hash};
 use super::contexts::{Branch, Cancel, Client, NONE, Timers, method_hash};
 use super::cookie::{Cookie, CookieText, Flow};
 use super::decide::Destination;
-use super::route::{Hop, Names, Plan, is_forbidden};
+use super::route::{Hop, Names, Plan, RECORD_ROUTE_PARAMS, is_forbidden};
 use super::targets::{self, Target};
 use super::{Proxy, Setup, Tools, write};
 use crate::io::{Instant, ListenerId, LocalAddr, Outbox, Peer, Transport, Verdict};
@@ -241,7 +241,7 @@ impl Onward<'_> {
     /// Where a caller is seen who is not where its contact says. What came over another proxy is that proxy's business.
     fn caller_flow(&self) -> Option<Flow> {
         let message = self.message;
-        if message.has(HeaderId::RecordRoute) || message.vias().nth(1).is_some() {
+        if message.has(HeaderId::RecordRoute) || write::has_other_via(message) {
             return None;
         }
         let contact = message.contacts().next()?.ok()?;
@@ -279,7 +279,7 @@ impl Onward<'_> {
 
 /// The value of Max-Breadth, where there is one, RFC 5393 5.3.2.
 pub(super) fn max_breadth(message: &Message<'_>) -> Option<u16> {
-    let line = message.named(b"Max-Breadth").next()?;
+    let line = message.first_line(HeaderId::MaxBreadth)?;
     let number = crate::wire::decimal(line.value)?;
     Some(u16::try_from(number).unwrap_or(u16::MAX))
 }
@@ -569,7 +569,7 @@ pub(super) fn put_request(
         for (text, name) in record_routes.iter_mut().zip(names) {
             let Some(name) = name else { break };
             let double: &[u8] = if is_double { b";r2=on" } else { b"" };
-            for part in [b"<sip:", name, b";lr", double, cookie.as_bytes(), b">"] {
+            for part in [b"<sip:", name, RECORD_ROUTE_PARAMS, double, cookie.as_bytes(), b">"] {
                 text.extend_from_slice(part);
             }
         }

@@ -34,7 +34,7 @@ pub use request::Request;
 pub use trace::Asked;
 
 use crate::auth::{Authenticator, Subscribers};
-use crate::io::{CoreId, Homes, Instant, LocalAddr, Outbox};
+use crate::io::{CoreId, Homes, Instant, ListenerId, LocalAddr, Outbox};
 use crate::location::{Aor, Domains, Here, Location};
 use crate::store::Memory;
 use crate::transaction::Completed;
@@ -45,7 +45,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use contexts::Contexts;
 use core::net::SocketAddr;
-use route::Names;
+use route::{Names, Sign};
 
 /// What a proxy is told at its start.
 #[derive(Clone, Debug)]
@@ -133,6 +133,8 @@ struct Setup {
     keys: Keys,
     /// What each listener is called in Via; nothing where it depends on the address that was reached.
     sent_by: Vec<Option<Box<[u8]>>>,
+    /// The same for Record-Route, as far as it is known.
+    signs: Vec<Sign>,
 }
 
 /// Scratch, used again for each message.
@@ -191,8 +193,20 @@ impl Setup {
         Here { domains: &self.domains, listeners: &self.listeners, to }
     }
 
+    /// How our values of Record-Route begin, for each listener whose name does not depend on the address that was reached.
+    fn signs(&self) -> Vec<Sign> {
+        // Where a request has arrived does not matter for what is known.
+        let names = self.names(LocalAddr { listener: ListenerId(0), ip: [0; 4].into() });
+        self.sent_by.iter().flatten().filter_map(|sent_by| names.sign(sent_by)).collect()
+    }
+
     fn names(&self, to: LocalAddr) -> Names<'_> {
-        Names { here: self.here(to), policy: &self.policy, cookies: &self.keys.cookies }
+        Names {
+            here: self.here(to),
+            policy: &self.policy,
+            cookies: &self.keys.cookies,
+            signs: &self.signs,
+        }
     }
 }
 
@@ -213,6 +227,9 @@ impl Proxy {
                 advertised.or(address).map(|name: Box<str>| Box::from(name.as_bytes()))
             })
             .collect();
+        let signs = Vec::new();
+        let mut setup = Setup { core, homes, policy, domains, listeners, keys, sent_by, signs };
+        setup.signs = setup.signs();
         Proxy {
             contexts: Contexts::new(
                 settings.transactions,
@@ -230,7 +247,7 @@ impl Proxy {
             },
             reader: Reader::new(settings.message_bytes, settings.header_lines),
             requests: Some(Reader::new(settings.message_bytes, settings.header_lines)),
-            setup: Arc::new(Setup { core, homes, policy, domains, listeners, keys, sent_by }),
+            setup: Arc::new(setup),
             metrics: Metrics::default(),
         }
     }

@@ -385,7 +385,7 @@ impl Proxy {
         }
         let Some(mut response) = request.caller.respond(out, 100, "Trying") else { return };
         // RFC 3261 8.2.6.1 and 16.2.
-        for timestamp in request.message.named(b"Timestamp") {
+        for timestamp in request.message.lines(HeaderId::Timestamp) {
             response.put(timestamp.raw);
         }
         let reply = response.finish();

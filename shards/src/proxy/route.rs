@@ -1,12 +1,13 @@
 //! Where a request goes, RFC 3261 16.4 and 16.5: what the Route header and the Request-URI say, and which of it is us. It looks at the
 //! message and at what was configured, and changes nothing.
 
-use super::cookie::Cookie;
+use super::cookie::{COOKIE_PARAM, Cookie};
 use super::policy::Policy;
 use crate::io::ListenerId;
 use crate::location::Here;
 use crate::uas::Refusal;
 use crate::wire::{HeaderId, Host, Message, Scheme, Uri};
+use alloc::boxed::Box;
 use core::net::{IpAddr, SocketAddr};
 
 /// The port of SIP over UDP, RFC 3261 19.1.2.
@@ -19,7 +20,19 @@ pub(super) struct Names<'a> {
     pub(super) policy: &'a Policy,
     /// The keys of cookies.
     pub(super) cookies: &'a [[u8; 16]],
+    /// How what we put into Record-Route begins.
+    pub(super) signs: &'a [Sign],
 }
+
+/// The text of a Record-Route value of ours up to its cookie, and the listener that it names.
+#[derive(Clone, Debug)]
+pub(super) struct Sign {
+    start: Box<[u8]>,
+    listener: ListenerId,
+}
+
+/// What stands between our name and the cookie in a Record-Route value.
+pub(super) const RECORD_ROUTE_PARAMS: &[u8] = b";lr";
 
 impl Names<'_> {
     /// Whether a URI in Route, or in place of the Request-URI, is one that we put there or that names us.
@@ -61,6 +74,14 @@ impl Names<'_> {
                 advertised.is_some_and(|name| is_name(name, uri.host.raw(), uri.port));
             (is_bound || is_advertised).then_some(ListenerId(number))
         })
+    }
+
+    /// How what we put into Record-Route begins where we are called `sent_by`.
+    pub(super) fn sign(&self, sent_by: &[u8]) -> Option<Sign> {
+        let uri = [b"sip:", sent_by].concat();
+        let listener = self.listener(&Uri::parse(&uri).ok()?)?;
+        let start = [b"<", &uri[..], RECORD_ROUTE_PARAMS, COOKIE_PARAM].concat().into();
+        Some(Sign { start, listener })
     }
 
     /// Whether a listener is advertised as a host and port.
@@ -131,6 +152,12 @@ pub(super) fn plan<'m>(
     if !message.has(HeaderId::Route) {
         return Ok(plan);
     }
+    if let Some((listener, cookie)) = usual_route(message, request_uri, names) {
+        plan.routes_removed = 1;
+        plan.leaves_by = Some(listener);
+        plan.cookie = Some(cookie);
+        return Ok(plan);
+    }
     let mut left = message.addresses(HeaderId::Route).count();
     // RFC 3261 16.4: a strict router has put what we had put into Record-Route into the Request-URI, and the target behind all
     // Routes.
@@ -170,6 +197,25 @@ pub(super) fn plan<'m>(
         plan.routes_removed += 1;
     }
     Ok(plan)
+}
+
+/// The listener and the cookie in the only Route, where that is byte for byte what we put into Record-Route: nearly every request
+/// within a dialog has no other.
+fn usual_route(
+    message: &Message<'_>,
+    request_uri: &Uri<'_>,
+    names: &Names<'_>,
+) -> Option<(ListenerId, Cookie)> {
+    // With a user it is not one of ours that a strict router has put there.
+    request_uri.user?;
+    let mut values = message.values(HeaderId::Route);
+    let (value, None) = (values.next()?, values.next()) else { return None };
+    let (listener, text) = names.signs.iter().find_map(|sign| {
+        let text = value.strip_prefix(&*sign.start)?.strip_suffix(b">")?;
+        Some((sign.listener, text))
+    })?;
+    // What can be read is digits alone: neither another value nor a parameter stands behind them.
+    Some((listener, Cookie::read_text(text, message.call_id(), names.cookies)?))
 }
 
 impl<'m> Plan<'m> {

@@ -218,6 +218,15 @@ fn max_forwards(message: &Message<'_>, hops: u8, at: usize, editor: &mut impl Ed
 /// Takes values of Route out from the top, and lines that none is left in; false where there are not as many.
 #[must_use]
 fn remove_first_routes(message: &Message<'_>, count: usize, editor: &mut impl Editor) -> bool {
+    let mut lines = message.lines(HeaderId::Route);
+    if count == 1
+        && let (Some(only), None) = (lines.next(), lines.next())
+        && !only.value.contains(&b',')
+    {
+        // Nearly always: one value is all there is.
+        editor.remove(only.range());
+        return true;
+    }
     let mut values = message.addresses(HeaderId::Route);
     let mut left = count;
     for line in message.lines(HeaderId::Route) {
@@ -272,12 +281,11 @@ fn remove_last_route(
 }
 
 fn max_breadth(message: &Message<'_>, breadth: u32, behind_vias: usize, editor: &mut impl Editor) {
-    const NAME: &[u8] = b"Max-Breadth";
     let digits = Decimal::new(breadth);
-    let mut lines = message.named(NAME);
+    let mut lines = message.lines(HeaderId::MaxBreadth);
     match lines.next() {
         Some(line) => editor.replace(line.value_range(), &[digits.as_bytes()]),
-        None => editor.insert(behind_vias, &[NAME, b": ", digits.as_bytes(), b"\r\n"]),
+        None => editor.insert(behind_vias, &[b"Max-Breadth: ", digits.as_bytes(), b"\r\n"]),
     }
     // A second one may say more than we allow.
     for line in lines {
