@@ -1,7 +1,7 @@
 //! CANCEL and ACK: requests that belong to another one, RFC 3261 9 and 17.1.1.3. A CANCEL is answered by every proxy on its way; an
 //! ACK is answered by nobody.
 
-use super::branch::BranchText;
+use super::branch::{BranchText, stateless_seed};
 use super::contexts::{Best, Branch, Cancel, Client, NONE, Server, Timers, Waits};
 use super::decide::{Destination, Origin};
 use super::forward::{self, Aim, Onward};
@@ -10,7 +10,7 @@ use super::route::{Hop, is_forbidden, plan};
 use super::targets;
 use super::{Around, Proxy, Setup};
 use crate::io::{Class, Instant, LocalAddr, Outbox, Outcome, Peer, Reason, Verdict};
-use crate::location::{Record, Sip};
+use crate::location::Record;
 use crate::store::Handle;
 use crate::transaction::{T4, server};
 use crate::uas::{self, Refusal};
@@ -294,8 +294,6 @@ impl Proxy {
 /// The branch of a request that is passed on without a transaction, RFC 3261 16.11: the same for what is sent again.
 fn stateless_branch(setup: &Setup, onward: &Onward<'_>) -> BranchText {
     let same = onward.message.branch().unwrap_or_else(|| onward.message.via().raw);
-    let mut seed = Sip::<1>::new(&setup.keys.branch);
-    seed.word(same.len() as u64);
-    seed.text(same);
-    BranchText::stateless(&setup.keys.branch, seed.finish(), onward.loop_hash)
+    let seed = stateless_seed(&setup.loop_key, same);
+    BranchText::stateless(&setup.keys.branch, seed, onward.loop_hash)
 }

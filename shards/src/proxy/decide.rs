@@ -215,6 +215,9 @@ pub(super) fn refusal(reason: NoHop) -> Refusal {
 
 /// The flow to the other side of a dialog.
 fn towards(cookie: &Cookie, from_tag: &[u8]) -> Option<Flow> {
+    if cookie.caller.is_none() && cookie.callee.is_none() {
+        return None;
+    }
     if cookie.is_from_caller(from_tag) { cookie.callee } else { cookie.caller }
 }
 

@@ -534,7 +534,7 @@ fn new_branch(context: u32, onward: &Onward<'_>, to: Peer, from: LocalAddr) -> B
 
 /// The loop hash of a request, RFC 3261 16.6 step 8.
 pub(super) fn hash(setup: &Setup, message: &Message<'_>, uri: &Uri<'_>) -> u64 {
-    loop_hash(&setup.keys.branch, message, uri.raw)
+    loop_hash(&setup.loop_key, message, uri.raw)
 }
 
 /// Writes a request as it goes to its next hop, RFC 3261 16.6.

@@ -43,6 +43,7 @@ use alloc::boxed::Box;
 use alloc::format;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use branch::LoopKey;
 use contexts::Contexts;
 use core::net::SocketAddr;
 use route::{Names, Sign};
@@ -131,6 +132,7 @@ struct Setup {
     domains: Arc<Domains>,
     listeners: Arc<[SocketAddr]>,
     keys: Keys,
+    loop_key: LoopKey,
     /// What each listener is called in Via; nothing where it depends on the address that was reached.
     sent_by: Vec<Option<Box<[u8]>>>,
     /// The same for Record-Route, as far as it is known.
@@ -228,7 +230,9 @@ impl Proxy {
             })
             .collect();
         let signs = Vec::new();
-        let mut setup = Setup { core, homes, policy, domains, listeners, keys, sent_by, signs };
+        let loop_key = LoopKey::derive(&keys.branch);
+        let mut setup =
+            Setup { core, homes, policy, domains, listeners, keys, loop_key, sent_by, signs };
         setup.signs = setup.signs();
         Proxy {
             contexts: Contexts::new(

@@ -25,7 +25,7 @@ impl Proxy {
         let StartLine::Response { status, .. } = *message.start_line() else {
             unreachable!("it is a response")
         };
-        let Some(id) = message.via().branch.and_then(|branch| self.branch_of(branch)) else {
+        let Some(id) = message.branch().and_then(|branch| self.branch_of(branch)) else {
             // RFC 6026 7.2: a response without a transaction goes nowhere.
             return dropped(Reason::NoTransaction);
         };

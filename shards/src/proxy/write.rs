@@ -60,9 +60,9 @@ pub(super) fn request(
 
 /// Whether a response has another Via below ours. RFC 3261 16.7 step 3: without one it is not meant for anybody else.
 pub(super) fn has_other_via(message: &Message<'_>) -> bool {
-    let Some(line) = message.first_line(HeaderId::Via) else { return false };
-    message.lines(HeaderId::Via).nth(1).is_some()
-        || value_behind(message, message.via().raw, &line).is_some()
+    let Some(line) = message.first_line_range(HeaderId::Via) else { return false };
+    message.is_repeated(HeaderId::Via)
+        || value_behind(message, message.via().raw, line.end).is_some()
 }
 
 /// A response as it is passed on: without its topmost Via value, RFC 3261 16.7 step 3.
@@ -236,7 +236,7 @@ fn remove_first_routes(message: &Message<'_>, count: usize, editor: &mut impl Ed
             }
             let Some(Ok(value)) = values.next() else { return false };
             left -= 1;
-            match value_behind(message, value.raw, &line) {
+            match value_behind(message, value.raw, line.range().end) {
                 None => {
                     editor.remove(line.range());
                     break;
@@ -270,7 +270,7 @@ fn remove_last_route(
                 kept_end = Some(end);
             }
             seen += 1;
-            if value_behind(message, value.raw, &line).is_none() {
+            if value_behind(message, value.raw, line.range().end).is_none() {
                 break;
             }
         }
@@ -296,11 +296,11 @@ fn max_breadth(message: &Message<'_>, breadth: u32, behind_vias: usize, editor: 
 /// Puts a message from an offset on, without its topmost Via value.
 #[must_use]
 fn without_top_via(message: &Message<'_>, from: usize, reply: &mut Reply<'_>) -> bool {
-    let Some(line) = message.first_line(HeaderId::Via) else { return false };
+    let Some(line) = message.first_line_range(HeaderId::Via) else { return false };
     let value = message.via().raw;
-    let Range { start, end } = match value_behind(message, value, &line) {
+    let Range { start, end } = match value_behind(message, value, line.end) {
         Some(next) => message.range_of(value).start..next,
-        None => line.range(),
+        None => line,
     };
     let bytes = message.bytes();
     reply.put(&bytes[from..start]);
@@ -308,10 +308,14 @@ fn without_top_via(message: &Message<'_>, from: usize, reply: &mut Reply<'_>) ->
     reply.fits()
 }
 
-/// Where the value behind another one in its line begins; `None` where there is none.
+/// Where the value behind another one in its line begins; `None` where there is none. The line ends at `end`, behind its CRLF.
 #[inline]
-fn value_behind(message: &Message<'_>, value: &[u8], line: &Header<'_>) -> Option<usize> {
-    let mut rest = message.bytes().get(message.range_of(value).end..line.value_range().end)?.iter();
+fn value_behind(message: &Message<'_>, value: &[u8], end: usize) -> Option<usize> {
+    let value_end = message.range_of(value).end;
+    if value_end + 2 == end {
+        return None;
+    }
+    let mut rest = message.bytes().get(value_end..end)?.iter();
     // White space and folds; nothing else stands between a value and its comma.
     let is_visible = |byte: &&u8| !matches!(**byte, b' ' | b'\t' | b'\r' | b'\n');
     if rest.find(is_visible)? != &b',' {
@@ -319,7 +323,7 @@ fn value_behind(message: &Message<'_>, value: &[u8], line: &Header<'_>) -> Optio
     }
     rest.find(is_visible)?;
     // The value's first byte was taken.
-    Some(line.value_range().end - rest.len() - 1)
+    Some(end - rest.len() - 1)
 }
 
 fn challenges<'m>(message: &Message<'m>) -> impl Iterator<Item = Header<'m>> + use<'m> {

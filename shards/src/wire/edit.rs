@@ -265,6 +265,20 @@ impl<'m> Message<'m> {
         self.index.first_line(id).map(|line| usize::from(line.start()))
     }
 
+    /// Where the first line of a known header stands, with its CRLF.
+    #[must_use]
+    #[inline]
+    pub fn first_line_range(&self, id: HeaderId) -> Option<Range<usize>> {
+        self.index.first_line(id).map(|line| usize::from(line.start())..usize::from(line.end()))
+    }
+
+    /// Whether a known header has more than one line.
+    #[must_use]
+    #[inline]
+    pub fn is_repeated(&self, id: HeaderId) -> bool {
+        self.index.is_repeated(id)
+    }
+
     /// Where the last line of a known header ends, behind its CRLF.
     #[must_use]
     #[inline]

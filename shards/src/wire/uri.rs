@@ -78,27 +78,26 @@ impl<'m> Host<'m> {
 
 /// Four decimal octets; leading zeros are taken as decimal, as everybody in the field does.
 fn ipv4(text: &[u8]) -> Option<Ipv4Addr> {
-    let (mut whole, mut octet, mut digits, mut dots) = (0_u32, 0_u32, 0, 0);
-    // A dot more, behind the last octet.
-    for &byte in text.iter().chain(b".") {
+    // Three digits an octet, and what stands between them.
+    if text.len() > 15 {
+        return None;
+    }
+    let (mut before, mut octet, mut digits, mut dots) = (0_u32, 0_u32, 0, 0);
+    for &byte in text {
         let digit = byte.wrapping_sub(b'0');
         if digit <= 9 {
             octet = octet * 10 + u32::from(digit);
             digits += 1;
-            if digits > 3 {
-                return None;
-            }
-        } else {
-            if byte != b'.' || digits == 0 || octet > 255 {
-                return None;
-            }
-            // Of more than four octets the first is lost, but they are counted.
-            whole = whole << 8 | octet;
+        } else if byte == b'.' && (1..=3).contains(&digits) && octet <= 255 {
+            before = before << 8 | octet;
             (octet, digits) = (0, 0);
             dots += 1;
+        } else {
+            return None;
         }
     }
-    (dots == 4).then(|| Ipv4Addr::from(whole))
+    let is_last_sound = (1..=3).contains(&digits) && octet <= 255;
+    (dots == 3 && is_last_sound).then(|| Ipv4Addr::from(before << 8 | octet))
 }
 
 /// A URI. For schemes other than `sip` and `sips` only `scheme` and `raw` mean something.
@@ -335,7 +334,21 @@ impl<'m> Uri<'m> {
     /// The value of the first URI parameter of this name, empty where it has none; names compare without case.
     #[must_use]
     pub fn param(&self, name: &[u8]) -> Option<&'m [u8]> {
-        pairs(self.params, b';').find(|pair| pair.0.eq_ignore_ascii_case(name)).map(|pair| pair.1)
+        let mut rest = self.params;
+        loop {
+            // The name is compared before anybody looks where the parameter ends.
+            if let Some((start, behind)) = rest.split_at_checked(name.len())
+                && start.eq_ignore_ascii_case(name)
+            {
+                match behind {
+                    [] | [b';', ..] => return Some(&[]),
+                    [b'=', value @ ..] => return value.split(|&byte| byte == b';').next(),
+                    _ => {}
+                }
+            }
+            let end = rest.iter().position(|&byte| byte == b';')?;
+            rest = rest.get(end + 1..)?;
+        }
     }
 
     /// Writes the user with its escapes decoded; 0 where there is none, `None` where the buffer is too small. The
