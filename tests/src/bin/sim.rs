@@ -1,18 +1,18 @@
-//! Lives the worlds of any seed or range of seeds: `sim 42`, `sim 0..10000`, `sim 42 --only loss --agents 10`. It prints one line a
-//! seed, and everything about a seed that fails.
+//! Lives the worlds of any seed or range of seeds: `sim 42`, `sim 0..10000`, `sim 42 --only loss --agents 10`, and those of calls:
+//! `sim --calls 0..1000`. It prints one line a seed, and everything about a seed that fails.
 
 use std::ops::Range;
 use std::process::ExitCode;
 use tests::sim::plan::{Fault, Plan, Wishes};
-use tests::sim::run;
+use tests::sim::{calls, run};
 
-const USAGE: &str = "sim SEED | FIRST..END  [--cores N] [--agents N] [--chaos SECONDS] [--digest on|off] [--without FAULT]... [--only FAULT]... [--plan] [--all]
+const USAGE: &str = "sim [--calls] SEED | FIRST..END  [--cores N] [--agents N] [--chaos SECONDS] [--digest on|off] [--without FAULT]... [--only FAULT]... [--plan] [--all]
   each seed is a world of its own; a failure says how to see it again. --plan shows what a seed draws and sees, too, and --all
-  more of the events before a failure";
+  more of the events before a failure. With --calls phones call each other, and --agents are users";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let Arguments { seeds, wishes, shows_plan, shows_all } = match parse(&arguments) {
+    let Arguments { seeds, wishes, calls, shows_plan, shows_all } = match parse(&arguments) {
         Ok(parsed) => parsed,
         Err(why) => {
             let faults: Vec<&str> = Fault::ALL.iter().map(|fault| fault.name()).collect();
@@ -23,10 +23,14 @@ fn main() -> ExitCode {
     let mut failed = 0_u64;
     for seed in seeds {
         if shows_plan {
-            println!("{}", Plan::new(seed, &wishes));
+            if calls {
+                println!("{}", calls::plan::Plan::new(seed, &wishes));
+            } else {
+                println!("{}", Plan::new(seed, &wishes));
+            }
         }
         let started = std::time::Instant::now();
-        match run(seed, &wishes) {
+        match if calls { calls::run(seed, &wishes) } else { run(seed, &wishes) } {
             Ok(report) => {
                 let (hash, events, secs) =
                     (report.hash, report.events, report.lived.as_nanos() / 1_000_000_000);
@@ -58,6 +62,7 @@ fn main() -> ExitCode {
 struct Arguments {
     seeds: Range<u64>,
     wishes: Wishes,
+    calls: bool,
     shows_plan: bool,
     shows_all: bool,
 }
@@ -65,7 +70,7 @@ struct Arguments {
 fn parse(arguments: &[String]) -> Result<Arguments, String> {
     let mut seeds = None;
     let mut wishes = Wishes::default();
-    let (mut shows_plan, mut shows_all) = (false, false);
+    let (mut calls, mut shows_plan, mut shows_all) = (false, false, false);
     let mut rest = arguments.iter();
     while let Some(argument) = rest.next() {
         let mut value = || rest.next().ok_or_else(|| format!("{argument} wants a value"));
@@ -76,12 +81,13 @@ fn parse(arguments: &[String]) -> Result<Arguments, String> {
             "--digest" => wishes.digest = Some(switch(value()?)?),
             "--without" => wishes.without.push(fault(value()?)?),
             "--only" => wishes.only.push(fault(value()?)?),
+            "--calls" => calls = true,
             "--plan" => shows_plan = true,
             "--all" => shows_all = true,
             range => seeds = Some(self::range(range)?),
         }
     }
-    Ok(Arguments { seeds: seeds.ok_or("which seed?")?, wishes, shows_plan, shows_all })
+    Ok(Arguments { seeds: seeds.ok_or("which seed?")?, wishes, calls, shows_plan, shows_all })
 }
 
 fn range(text: &str) -> Result<Range<u64>, String> {

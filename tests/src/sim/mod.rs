@@ -4,6 +4,7 @@
 //!
 //! - [`plan`]: what a seed draws: sizes, policy, limits, faults
 //! - [`world`]: virtual time, from chaos to healing to emptiness
+//! - [`agenda`]: what will happen in it
 //! - [`network`], [`mutation`]: links and what they do to datagrams
 //! - [`node`], [`handler`]: cores, sockets, rings and outboxes around the shards
 //! - [`ua`]: user agents, their transactions and habits, and the attacker
@@ -13,7 +14,10 @@
 //! - [`oracle`]: the rules
 //! - [`log`]: the hash over all events, and the last of them as text
 //! - [`sabotage`]: shards broken on purpose, to try the rules on
+//! - [`calls`]: another world, whose phones call each other
 
+pub mod agenda;
+pub mod calls;
 pub mod credentials;
 pub mod directory;
 pub mod handler;
@@ -112,12 +116,25 @@ pub fn run(seed: u64, wishes: &Wishes) -> Result<Report, Box<Failure>> {
 /// As [`run`].
 pub fn run_with(seed: u64, wishes: &Wishes, make: &Make) -> Result<Report, Box<Failure>> {
     let plan = Plan::new(seed, wishes);
-    let log = Rc::new(RefCell::new(Log::new()));
-    let lived = catch_unwind(AssertUnwindSafe(|| {
-        let mut world = World::new(&plan, make, Rc::clone(&log));
+    let command = format!("cargo run -p tests --bin sim -- {seed}{wishes}");
+    live(&plan, command, |log| {
+        let mut world = World::new(&plan, make, log);
         world.run();
         (world.now(), world.oracle().seen().clone(), world.oracle().violations().to_vec())
-    }));
+    })
+}
+
+/// How long a world lived, what it saw, and which rules were broken in it.
+type Lived = (Instant, BTreeMap<String, u64>, Vec<Violation>);
+
+/// Lives a world, and reports on it.
+fn live(
+    plan: &dyn fmt::Display,
+    command: String,
+    world: impl FnOnce(Rc<RefCell<Log>>) -> Lived,
+) -> Result<Report, Box<Failure>> {
+    let log = Rc::new(RefCell::new(Log::new()));
+    let lived = catch_unwind(AssertUnwindSafe(|| world(Rc::clone(&log))));
     // A borrow ends with the panic that unwinds through it.
     let log = log.borrow();
     let (lived, seen, violations) = match lived {
@@ -135,7 +152,7 @@ pub fn run_with(seed: u64, wishes: &Wishes, make: &Make) -> Result<Report, Box<F
     Err(Box::new(Failure {
         violations,
         plan: plan.to_string(),
-        command: format!("cargo run -p tests --bin sim -- {seed}{wishes}"),
+        command,
         tail: log.tail(),
         events: log.count(),
     }))

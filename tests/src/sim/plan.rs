@@ -75,6 +75,15 @@ faults! {
     Hostile = "hostile",
     /// Somebody who may adds and removes bindings by hand, and changes who may register.
     Operator = "operator",
+    /// Phones are dead for a while, and ICMP errors tell so.
+    DeadPhones = "dead-phones",
+    /// The addresses of names come late, or never.
+    SlowNames = "slow-names",
+}
+
+impl Fault {
+    /// Those that only the world of calls knows.
+    pub const OF_CALLS: [Fault; 2] = [Fault::DeadPhones, Fault::SlowNames];
 }
 
 /// How whoever registers has to show who he is.
@@ -176,7 +185,7 @@ impl Plan {
         // What was thought of later is drawn apart, so that a seed's world without it is what it was before.
         let mut later = Random::new(seed ^ 0xd16e_57ed);
         let mut faults = BTreeMap::new();
-        for &fault in Fault::ALL {
+        for &fault in Fault::ALL.iter().filter(|fault| !Fault::OF_CALLS.contains(fault)) {
             let random = if fault == Fault::Operator { &mut later } else { &mut random };
             // Drawn for all, so that leaving one out does not change the others.
             let (is_on, strength) =

@@ -74,6 +74,16 @@ pub enum Rule {
     EverybodyRegistered,
     /// When everybody has gone, the tables are empty.
     TablesEmpty,
+    /// Of calls: a server transaction has one final response, but for several 2xx to an INVITE.
+    OneFinalResponse,
+    /// Of calls: what somebody gets was sent by somebody, or is what a proxy may say itself.
+    ReallySent,
+    /// Of calls: a CANCEL and the ACK of a refusal follow their INVITE.
+    MatchesItsInvite,
+    /// Of calls: only who is called, or is in the call, gets something of it.
+    OnlyParties,
+    /// Of calls: with a healed network every call comes to its end as it should.
+    CallsComplete,
     /// A shard's own invariants hold, and it never panics.
     Sound,
 }

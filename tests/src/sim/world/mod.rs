@@ -3,6 +3,7 @@
 
 mod errands;
 
+use super::agenda::Agenda;
 use super::directory::Directory;
 use super::handler::Make;
 use super::log::{Event, Log};
@@ -17,8 +18,7 @@ use super::ua::{FIRST_PORT, PORT_STRIDE, Seat, UserAgent};
 use shards::io::{CoreId, Instant, UnixTime};
 use shards::shard::Command;
 use std::cell::RefCell;
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
@@ -76,32 +76,6 @@ impl Strike {
     }
 }
 
-/// What will happen, by time and then by the order in which it was planned.
-#[derive(Debug, Default)]
-struct Agenda {
-    heap: BinaryHeap<Reverse<(Instant, u64)>>,
-    /// By number.
-    coming: BTreeMap<u64, Coming>,
-    planned: u64,
-}
-
-impl Agenda {
-    fn plan(&mut self, at: Instant, coming: Coming) {
-        self.planned += 1;
-        self.heap.push(Reverse((at, self.planned)));
-        self.coming.insert(self.planned, coming);
-    }
-
-    fn next_at(&self) -> Option<Instant> {
-        self.heap.peek().map(|Reverse((at, _))| *at)
-    }
-
-    fn next(&mut self) -> Option<Coming> {
-        let Reverse((_, number)) = self.heap.pop()?;
-        self.coming.remove(&number)
-    }
-}
-
 /// A world.
 pub struct World<'a> {
     plan: &'a Plan,
@@ -110,7 +84,7 @@ pub struct World<'a> {
     now: Instant,
     /// The wall clock's lead over the monotonic one, in seconds.
     wall_secs: u64,
-    agenda: Agenda,
+    agenda: Agenda<Coming>,
     agents: Vec<UserAgent>,
     /// When each agent is going to be woken.
     wakes: Vec<Option<Instant>>,
