@@ -238,6 +238,7 @@ impl Proxy {
             next: NONE,
             client: Client::Resolving,
             method: 0,
+            loop_hash: onward.loop_hash,
             to: Peer::udp(SocketAddr::new(IpAddr::from([0, 0, 0, 0]), port)),
             from: onward.local,
             request: Some(kept),

@@ -81,6 +81,8 @@ pub(super) struct Branch {
     pub(super) client: Client,
     /// Stands for the method.
     pub(super) method: u32,
+    /// The loop hash of the request, which its Via branch carries: places are used again, and by a process before this one, too.
+    pub(super) loop_hash: u64,
     /// Where it is sent to, and from.
     pub(super) to: Peer,
     pub(super) from: LocalAddr,
@@ -270,6 +272,13 @@ impl Contexts {
 
     pub(super) fn branch_id_of(&self, handle: Handle) -> Option<u32> {
         self.branches.get(handle).map(|_| handle.index)
+    }
+
+    /// The branch of a handle that passes on a request with this loop hash. The first alone does not tell it from one that had the
+    /// same place before a restart and whose responses are still on their way.
+    pub(super) fn branch_id_for(&self, handle: Handle, loop_hash: u64) -> Option<u32> {
+        let branch = self.branches.get(handle)?;
+        (branch.loop_hash == loop_hash).then_some(handle.index)
     }
 
     /// Adds a branch to its context, or one that has none.

@@ -524,6 +524,7 @@ fn new_branch(context: u32, onward: &Onward<'_>, to: Peer, from: LocalAddr) -> B
         next: NONE,
         client: Client::Resolving,
         method: method_hash(onward.message.cseq().method),
+        loop_hash: onward.loop_hash,
         to,
         from,
         request: None,

@@ -67,8 +67,9 @@ impl Proxy {
 
     /// The branch that a Via branch of ours leads to.
     fn branch_of(&self, text: &[u8]) -> Option<u32> {
-        let (token, _) = branch::read(text, &self.setup.keys.branch)?;
-        self.contexts.branch_id_of(token.handle).filter(|_| token.core == self.setup.core)
+        let (token, loop_hash) = branch::read(text, &self.setup.keys.branch)?;
+        let id = self.contexts.branch_id_for(token.handle, loop_hash);
+        id.filter(|_| token.core == self.setup.core)
     }
 
     fn invite_response(
@@ -213,7 +214,7 @@ impl Proxy {
     pub fn unreachable(&mut self, error: Unreachable<'_>, around: &mut Around<'_>) -> Outcome {
         let class = Class::Unreachable;
         let nobody = Outcome { class, verdict: Verdict::Dropped(Reason::NoTransaction) };
-        let Some(token) = self.quoted(error.quoted) else { return nobody };
+        let Some((token, loop_hash)) = self.quoted(error.quoted) else { return nobody };
         if token.core != self.setup.core {
             // Whichever core reads the error: the branch is where its token says.
             let is_there = self.setup.homes.has(token.core);
@@ -223,7 +224,8 @@ impl Proxy {
                 nobody
             };
         }
-        let Some(id) = self.contexts.branch_id_of(token.handle) else { return nobody };
+        let found = self.contexts.branch_id_for(token.handle, loop_hash);
+        let Some(id) = found else { return nobody };
         let absorbed = Outcome { class, verdict: Verdict::Absorbed };
         let Some(branch) = self.contexts.branch_mut(id) else { return absorbed };
         if branch.to != error.to {
@@ -241,13 +243,13 @@ impl Proxy {
         absorbed
     }
 
-    /// The token in the Via of a datagram that we sent.
-    fn quoted(&self, bytes: &[u8]) -> Option<Token> {
+    /// The token and the loop hash in the Via of a datagram that we sent.
+    fn quoted(&self, bytes: &[u8]) -> Option<(Token, u64)> {
         const PARAM: &[u8] = b";branch=";
         memmem::find_iter(bytes, PARAM).find_map(|at| {
             let text = bytes.get(at + PARAM.len()..)?;
             let end = text.iter().position(|byte| b";\r,? ".contains(byte))?;
-            branch::read(text.get(..end)?, &self.setup.keys.branch).map(|(token, _)| token)
+            branch::read(text.get(..end)?, &self.setup.keys.branch)
         })
     }
 
