@@ -453,10 +453,11 @@ impl Node {
         format!("the kernel takes nothing from core {core} for {time:?}")
     }
 
-    /// Ends all faults but the delivery to any core and the delay of rings.
+    /// Ends all faults but the delivery to any core.
     pub fn heal(&mut self, now: Instant) {
         self.up_at = self.up_at.min(now);
         self.egress_loss = 0;
+        self.ring_delay = Duration::from_micros(1);
         self.socket_max = SOCKET_MAX;
         self.ring_max = RING_MAX;
         for core in 0..self.cores.len() {

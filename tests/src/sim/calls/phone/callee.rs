@@ -18,6 +18,12 @@ pub(super) struct Server {
     interval: Duration,
 }
 
+impl Server {
+    fn begins_call(&self) -> bool {
+        self.request.tag("To").is_none()
+    }
+}
+
 impl Phone {
     pub(super) fn request(&mut self, now: Instant, method: String, message: &Message) {
         let branch = message.branch();
@@ -196,7 +202,9 @@ impl Phone {
             return;
         }
         let call_id = server.request.call_id().to_owned();
-        self.tell(&call_id, What::Unacknowledged(server.status));
+        if server.begins_call() {
+            self.tell(&call_id, What::Unacknowledged(server.status));
+        }
         if server.status < 300 {
             // RFC 3261 13.3.1.4: who does not acknowledge does not want the call.
             let from = server.request.tag("From").unwrap_or_default();
@@ -221,9 +229,11 @@ impl Phone {
         };
         let Some(server) = found.filter(|server| !server.is_acknowledged) else { return };
         server.is_acknowledged = true;
-        let (status, tag) = (server.status, server.to_tag.clone());
+        let (status, tag, begins) = (server.status, server.to_tag.clone(), server.begins_call());
         let call_id = message.call_id().to_owned();
-        self.tell(&call_id, What::Acknowledged(status));
+        if begins {
+            self.tell(&call_id, What::Acknowledged(status));
+        }
         let dialog_key = (call_id, tag, message.tag("From").unwrap_or_default());
         if let Some(dialog) = self.dialogs.get_mut(&dialog_key).filter(|_| status < 300)
             && !std::mem::replace(&mut dialog.is_confirmed, true)

@@ -83,7 +83,9 @@ impl Phone {
 
     /// A transaction has its final response, or will never have one.
     fn ended(&mut self, now: Instant, key: &Key, client: &Client, status: Option<u16>) {
-        self.tell(client.request.call_id(), What::Final(key.1.clone(), status));
+        let is_within = client.dialog.is_some() && key.1 != "BYE";
+        let method = if is_within { format!("in-dialog {}", key.1) } else { key.1.clone() };
+        self.tell(client.request.call_id(), What::Final(method, status));
         match key.1.as_str() {
             "REGISTER" => {
                 let next = if status == Some(200) {
