@@ -1,5 +1,6 @@
 //! Hundreds of simulated worlds: that nothing breaks in them, that they see all there is to see, that a seed is the same world every
-//! time, and that a broken shard is noticed. `cargo run -p tests --bin sim -- 0..10000` lives more of them.
+//! time, and that a broken shard is noticed. `cargo run -p tests --bin sim -- 0..10000` lives more of them, and
+//! `cargo run -p tests --bin sim -- --calls 0..10000` more of those in which phones call each other.
 #![allow(clippy::unwrap_used, reason = "a test that can't go on stops where it stands")]
 
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -7,14 +8,18 @@ use shards::io::{Class, Reason};
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
+use tests::sim::calls;
 use tests::sim::oracle::Rule;
 use tests::sim::plan::{Fault, Wishes};
 use tests::sim::sabotage::{Sabotage, Saboteur};
-use tests::sim::{run, run_with};
+use tests::sim::{Failure, Report, run, run_with};
 
-/// The seeds of every run of the tests, in so many shares.
+/// The seeds of every run of the tests, of both worlds, in so many shares.
 const SEEDS: u64 = 256;
 const SHARES: u64 = 8;
+
+/// One of the two worlds.
+type Live = fn(u64, &Wishes) -> Result<Report, Box<Failure>>;
 
 /// A fault of the server that a seed has found, and what the world has to be like for it.
 type Found = (&'static str, u64, fn() -> Wishes);
@@ -43,23 +48,46 @@ const FOUND: &[Found] = &[
     }),
 ];
 
+/// The same of the calls.
+const FOUND_BY_CALLS: &[Found] = &[
+    (
+        "what a callee sent to the process before was taken for the answer of another call",
+        25,
+        || Wishes::default(),
+    ),
+    ("the same, with several cores", 172, || Wishes::default()),
+];
+
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let seen = Arc::new(Mutex::new(BTreeMap::<String, u64>::new()));
+    let seen_of_calls = Arc::new(Mutex::new(BTreeMap::<String, u64>::new()));
     let mut trials = Vec::new();
-    for share in 0..SHARES {
-        let (first, end) = (SEEDS / SHARES * share, SEEDS / SHARES * (share + 1));
-        let seen = Arc::clone(&seen);
-        trials.push(Trial::test(format!("seeds {first}..{end} break no rule"), move || {
-            live(first..end, &seen)
+    let worlds: [(&str, Live, &[Found], &Arc<Mutex<BTreeMap<String, u64>>>); 2] =
+        [("", run, FOUND, &seen), (" of calls", calls::run, FOUND_BY_CALLS, &seen_of_calls)];
+    for (of, run, found, seen) in worlds {
+        for share in 0..SHARES {
+            let (first, end) = (SEEDS / SHARES * share, SEEDS / SHARES * (share + 1));
+            let seen = Arc::clone(seen);
+            trials
+                .push(Trial::test(format!("seeds {first}..{end}{of} break no rule"), move || {
+                    live(run, first..end, &seen)
+                }));
+        }
+        for &(what, seed, wishes) in found {
+            trials.push(Trial::test(format!("seed {seed}{of} found: {what}"), move || {
+                run(seed, &wishes()).map(|_| ()).map_err(|failure| failure.to_string().into())
+            }));
+        }
+        trials.push(Trial::test(format!("a seed{of} is the same world every time"), move || {
+            same_world(run)
         }));
     }
-    for &(what, seed, wishes) in FOUND {
-        trials.push(Trial::test(format!("seed {seed} found: {what}"), move || {
-            run(seed, &wishes()).map(|_| ()).map_err(|failure| failure.to_string().into())
+    for &(sabotage, rule) in OF_CALLS {
+        trials.push(Trial::test(format!("{sabotage:?} breaks {rule:?}, of calls"), move || {
+            noticed_in_calls(sabotage, rule)
         }));
     }
-    trials.push(Trial::test("a seed is the same world every time", same_world));
     trials.push(Trial::test("leaving out a fault leaves the others as they are", wishes));
     for &(sabotage, rule) in SABOTAGES {
         trials.push(Trial::test(format!("{sabotage:?} breaks {rule:?}"), move || {
@@ -86,14 +114,22 @@ fn main() -> ExitCode {
     // What all seeds have seen together; where only some were asked for, nothing can be said.
     let is_whole =
         arguments.filter.is_none() && !arguments.list && conclusion.num_filtered_out == 0;
-    if is_whole && let Err(missing) = saw_everything(&seen.lock().unwrap()) {
+    let saw = || {
+        saw_everything(&seen.lock().unwrap())?;
+        saw_every_call(&seen_of_calls.lock().unwrap())
+    };
+    if is_whole && let Err(missing) = saw() {
         eprintln!("no seed has seen: {missing}");
         return ExitCode::FAILURE;
     }
     conclusion.exit_code()
 }
 
-fn live(seeds: std::ops::Range<u64>, seen: &Mutex<BTreeMap<String, u64>>) -> Result<(), Failed> {
+fn live(
+    run: Live,
+    seeds: std::ops::Range<u64>,
+    seen: &Mutex<BTreeMap<String, u64>>,
+) -> Result<(), Failed> {
     for seed in seeds {
         let report = run(seed, &Wishes::default()).map_err(|failure| failure.to_string())?;
         let mut seen = seen.lock().unwrap();
@@ -163,11 +199,86 @@ fn saw_everything(seen: &BTreeMap<String, u64>) -> Result<(), String> {
         "a full table for an operator",
     ];
     let all = classes.chain(reasons).chain(statuses).chain(faults).chain(losses).chain(others);
+    all_seen(all, seen)
+}
+
+/// The same for the worlds of calls: each outcome that a call may have, and each way in which one may be disturbed.
+fn saw_every_call(seen: &BTreeMap<String, u64>) -> Result<(), String> {
+    let classes = [
+        "duplicate",
+        "invite",
+        "in-dialog",
+        "request",
+        "cancel",
+        "refusal",
+        "ack",
+        "response",
+        "letter",
+        "unreachable",
+        "addresses",
+        "move",
+    ];
+    let reasons = ["no_transaction", "no_way", "too_many_hops", "bad_request", "bad_response"];
+    let statuses =
+        ["100", "180", "183", "302", "404", "407", "480", "481", "482", "486", "487", "600"];
+    let outcomes = [
+        "INVITE got 200",
+        "INVITE got 302",
+        "INVITE got 408",
+        "INVITE got 480",
+        "INVITE got 486",
+        "INVITE got 487",
+        "INVITE got 500",
+        "INVITE got 503",
+        "INVITE got 603",
+        "INVITE got nothing",
+        "CANCEL got 200",
+        "CANCEL got 481",
+        "BYE got 200",
+        "BYE got 481",
+        "MESSAGE got 200",
+        "in-dialog INVITE got 200",
+        "in-dialog UPDATE got 200",
+        "in-dialog X-ASK got 200",
+        "2xx acknowledged",
+        "refusal acknowledged",
+        "not acknowledged",
+        "hung up from before",
+    ];
+    let faults = [
+        Fault::Clogs,
+        Fault::Stalls,
+        Fault::Restarts,
+        Fault::EgressBlocks,
+        Fault::Hostile,
+        Fault::DeadPhones,
+    ];
+    let losses = [
+        "the network",
+        "a full socket",
+        "a full ring",
+        "the way out",
+        "a node that is down",
+        "a dead phone",
+        "an ICMP error",
+        "a name without an answer",
+        "altered",
+        "duplicated",
+    ];
+    let faults = faults.iter().map(|fault| fault.name());
+    let all = classes.into_iter().chain(reasons).chain(statuses).chain(outcomes);
+    all_seen(all.chain(faults).chain(losses), seen)
+}
+
+fn all_seen<'a>(
+    all: impl Iterator<Item = &'a str>,
+    seen: &BTreeMap<String, u64>,
+) -> Result<(), String> {
     let missing: Vec<&str> = all.filter(|what| !seen.contains_key(*what)).collect();
     if missing.is_empty() { Ok(()) } else { Err(missing.join(", ")) }
 }
 
-fn same_world() -> Result<(), Failed> {
+fn same_world(run: Live) -> Result<(), Failed> {
     let mut hashes = Vec::new();
     for seed in [1, 7, 19, 22, 28, 46] {
         let [one, other] = [(); 2].map(|()| run(seed, &Wishes::default()));
@@ -241,6 +352,46 @@ const WITH_DIGEST: &[(Sabotage, Rule)] = &[
     (Sabotage::Amplifies, Rule::NeverAmplified),
     (Sabotage::IgnoresSome, Rule::AsTheReference),
 ];
+
+/// The same for what becomes of calls.
+const OF_CALLS: &[(calls::sabotage::Sabotage, Rule)] = &[
+    (calls::sabotage::Sabotage::DropsAcks, Rule::CallsComplete),
+    (calls::sabotage::Sabotage::AcknowledgesNothing, Rule::CallsComplete),
+    (calls::sabotage::Sabotage::AnswersTwice, Rule::OneFinalResponse),
+    (calls::sabotage::Sabotage::RefusesOtherwise, Rule::OneFinalResponse),
+    (calls::sabotage::Sabotage::AnswersOtherwise, Rule::RetransmissionIdentical),
+    (calls::sabotage::Sabotage::ForgetsCancel, Rule::CallsComplete),
+    (calls::sabotage::Sabotage::CancelsAnother, Rule::MatchesItsInvite),
+    (calls::sabotage::Sabotage::NeverExpires, Rule::TablesEmpty),
+    (calls::sabotage::Sabotage::SendsElsewhere, Rule::OnlyParties),
+    (calls::sabotage::Sabotage::SendsToStrangers, Rule::OnlyParties),
+    (calls::sabotage::Sabotage::Flatters, Rule::ReallySent),
+    (calls::sabotage::Sabotage::Invents, Rule::ReallySent),
+    (calls::sabotage::Sabotage::WritesNoLetters, Rule::CallsComplete),
+    (calls::sabotage::Sabotage::KeepsAnswers, Rule::CallsComplete),
+    (calls::sabotage::Sabotage::LosesInputs, Rule::InputsEqualVerdicts),
+];
+
+/// A broken shard is noticed within a few seeds of calls, in which nothing but it is wrong but that datagrams are lost and repeated.
+fn noticed_in_calls(sabotage: calls::sabotage::Sabotage, rule: Rule) -> Result<(), Failed> {
+    let only = vec![Fault::Loss, Fault::Duplicates];
+    let wishes = Wishes { cores: Some(3), agents: Some(8), only, ..Wishes::default() };
+    let mut others = Vec::new();
+    for seed in 0..12 {
+        let make = move |settings| {
+            Box::new(calls::sabotage::Saboteur::new(settings, sabotage))
+                as Box<dyn tests::sim::handler::Handler>
+        };
+        match calls::run_with(seed, &wishes, &make) {
+            Err(failure) if failure.breaks(rule) => return Ok(()),
+            Err(failure) => {
+                others.extend(failure.violations.iter().map(ToString::to_string));
+            }
+            Ok(_) => {}
+        }
+    }
+    Err(format!("no seed has noticed it; what was noticed instead: {others:#?}").into())
+}
 
 /// A broken shard is noticed within a few seeds, by the rule that it breaks.
 fn noticed(sabotage: Sabotage, rule: Rule, wishes: &Wishes) -> Result<(), Failed> {

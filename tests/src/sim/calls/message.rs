@@ -173,12 +173,7 @@ pub fn write(first: &str, headers: &[(&str, String)], body: &str) -> Vec<u8> {
 
 /// A response to a request: what has to be the same is.
 #[must_use]
-pub fn response(
-    request: &Message,
-    status: u16,
-    to_tag: &str,
-    more: &[(&str, String)],
-) -> Vec<u8> {
+pub fn response(request: &Message, status: u16, to_tag: &str, more: &[(&str, String)]) -> Vec<u8> {
     let mut headers: Vec<(&str, String)> =
         request.values("Via").into_iter().map(|via| ("Via", via)).collect();
     // RFC 3261 12.1.1.

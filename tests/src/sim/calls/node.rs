@@ -8,9 +8,7 @@ use crate::sim::log::{Event, Log};
 use crate::sim::network::Packet;
 use crate::sim::plan::Fault;
 use crate::sim::random::Random;
-use shards::io::{
-    CoreId, Datagram, Input, Instant, Outbox, Peer, UnixTime, Unreachable, Verdict,
-};
+use shards::io::{CoreId, Datagram, Input, Instant, Outbox, Peer, UnixTime, Unreachable, Verdict};
 use shards::shard::{Homes, Shard};
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
@@ -347,8 +345,7 @@ impl Node {
         let [sends, letters, questions] = seen;
         let sent = outbox.sends().get(*sends..).unwrap_or_default();
         let sent = sent.iter().map(|send| (send.to.addr, outbox.bytes(send))).collect();
-        let step =
-            Step { now: scene.now, core, packet, outcome, sends: sent, handler: &**handler };
+        let step = Step { now: scene.now, core, packet, outcome, sends: sent, handler: &**handler };
         scene.oracle.step(&step);
         *sends = outbox.sends().len();
         let mut posts: Vec<(usize, Rc<[u8]>)> = Vec::new();
@@ -367,13 +364,7 @@ impl Node {
     }
 
     /// Tells a core the addresses of a name.
-    pub fn tell(
-        &mut self,
-        core: usize,
-        ticket: u64,
-        addresses: &[IpAddr],
-        scene: &mut Scene<'_>,
-    ) {
+    pub fn tell(&mut self, core: usize, ticket: u64, addresses: &[IpAddr], scene: &mut Scene<'_>) {
         if core >= self.cores.len() || !self.has_room(core, scene) {
             return;
         }

@@ -202,10 +202,14 @@ impl Oracle {
             self.saw(&wish.what);
             for (method, status) in &wish.finals {
                 let wanted = What::Final((*method).to_owned(), Some(*status));
-                let is_here = |fact: &&What| matches!(fact, What::Final(other, _) if other == method);
+                let is_here =
+                    |fact: &&What| matches!(fact, What::Final(other, _) if other == method);
                 let all: Vec<&What> = facts.iter().filter(is_here).collect();
-                if !all.contains(&&wanted) || all.iter().any(|what| **what != wanted && *method != "BYE") {
-                    let text = format!("{} {call_id}: {method} wants {status}: {facts:?}", wish.what);
+                if !all.contains(&&wanted)
+                    || all.iter().any(|what| **what != wanted && *method != "BYE")
+                {
+                    let text =
+                        format!("{} {call_id}: {method} wants {status}: {facts:?}", wish.what);
                     self.broken(Rule::CallsComplete, text);
                 }
             }
@@ -300,7 +304,8 @@ impl Oracle {
         let invited = self.invites.get(&branch);
         let is_ours = method == "CANCEL" || method == "ACK" && invited.is_some();
         if is_ours && invited != Some(&to) {
-            let text = format!("{method} with branch {branch} goes to {to}, its INVITE to {invited:?}");
+            let text =
+                format!("{method} with branch {branch} goes to {to}, its INVITE to {invited:?}");
             self.broken(Rule::MatchesItsInvite, text);
         }
         if !self.is_pure {
@@ -313,8 +318,7 @@ impl Oracle {
         };
         let was_sent = call.requests.contains(&(method.clone(), number));
         let user = self.users.get(&to).cloned();
-        let is_called =
-            message.tag("To").is_none() && user.as_ref() == Some(&call.user);
+        let is_called = message.tag("To").is_none() && user.as_ref() == Some(&call.user);
         let is_party = call.parties.contains(&to);
         if is_called {
             call.parties.insert(to);

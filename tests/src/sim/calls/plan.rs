@@ -115,10 +115,7 @@ impl Plan {
             name: "carrier".into(),
             networks: [Network { ip: carrier.ip(), prefix_bits: 32 }].into(),
             domains: [Self::CARRIER.as_bytes().into()].into(),
-            next_hop: Some(NextHop::Name {
-                host: Self::CARRIER_HOST.into(),
-                port: carrier.port(),
-            }),
+            next_hop: Some(NextHop::Name { host: Self::CARRIER_HOST.into(), port: carrier.port() }),
         };
         let mut secret = [7; 32];
         secret[..8].copy_from_slice(&self.base.seed.to_le_bytes());

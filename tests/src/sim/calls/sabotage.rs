@@ -1,7 +1,9 @@
 //! A shard that is broken on purpose in what it does with calls, one rule at a time: the proof that the world would notice.
 
 use crate::sim::handler::Handler;
-use shards::io::{Datagram, Input, Instant, Outbox, Outcome, Peer, UnixTime};
+use shards::io::{
+    Class, Datagram, Input, Instant, Outbox, Outcome, Peer, Reason, UnixTime, Verdict,
+};
 use shards::shard::{Errand, Gauges, Metrics, Settings, Shard};
 
 /// What is broken.
@@ -21,8 +23,8 @@ pub enum Sabotage {
     CancelsAnother,
     /// Timers never fire.
     NeverExpires,
-    /// Timers fire, but nothing is sent again.
-    SendsOnce,
+    /// A retransmission of a request other than INVITE gets other bytes.
+    AnswersOtherwise,
     /// What is for one phone goes to another address.
     SendsElsewhere,
     /// What is for one phone goes to another phone that sent something before.
@@ -65,7 +67,7 @@ impl Saboteur {
     }
 
     /// Puts what the shard wants sent into the outbox, as far as it is not broken.
-    fn pass(&mut self, is_input: bool, out: &mut Outbox) {
+    fn pass(&mut self, class: Option<Class>, out: &mut Outbox) {
         let sends: Vec<_> = self.inner.sends().to_vec();
         for send in sends {
             let mut bytes = self.inner.bytes(&send).to_vec();
@@ -78,8 +80,19 @@ impl Saboteur {
             match self.sabotage {
                 Sabotage::AcknowledgesNothing if bytes.starts_with(b"ACK") => copies = 0,
                 Sabotage::AnswersTwice if is_final && is_rare => copies = 2,
-                Sabotage::RefusesOtherwise if !is_input && bytes.starts_with(b"SIP/2.0 486") => {
-                    bytes[10] = b'0';
+                // By Timer G, or because the INVITE has come again.
+                Sabotage::RefusesOtherwise
+                    if class.is_none_or(|class| class == Class::Duplicate)
+                        && bytes.starts_with(b"SIP/2.0 4") =>
+                {
+                    bytes[9] = b'8';
+                }
+                Sabotage::AnswersOtherwise
+                    if class == Some(Class::Duplicate) && is_final && !is_invite =>
+                {
+                    if let Some(reason) = bytes.get_mut(13) {
+                        *reason ^= 0x20;
+                    }
                 }
                 Sabotage::ForgetsCancel if bytes.starts_with(b"CANCEL") => copies = 0,
                 Sabotage::CancelsAnother if bytes.starts_with(b"CANCEL") => {
@@ -87,7 +100,6 @@ impl Saboteur {
                         bytes[at + 40] ^= 1;
                     }
                 }
-                Sabotage::SendsOnce if !is_input => copies = 0,
                 Sabotage::SendsElsewhere if is_rare => to.addr.set_port(9),
                 Sabotage::SendsToStrangers if is_rare && bytes.starts_with(b"INVITE") => {
                     to = self.others[1].unwrap_or(to);
@@ -100,7 +112,9 @@ impl Saboteur {
                         bytes[at + 10] ^= 1;
                     }
                 }
-                Sabotage::KeepsAnswers if bytes.starts_with(b"SIP/2.0 200") && !is_invite && is_rare => {
+                Sabotage::KeepsAnswers
+                    if bytes.starts_with(b"SIP/2.0 200") && !is_invite && is_rare =>
+                {
                     copies = 0;
                 }
                 _ => {}
@@ -148,12 +162,10 @@ impl Handler for Saboteur {
             Input::Letter(_) | Input::Unreachable(_) | Input::Addresses { .. } => None,
         };
         if self.sabotage == Sabotage::LosesInputs && changed.is_some() {
-            let class = shards::io::Class::Junk;
-            let verdict = shards::io::Verdict::Dropped(shards::io::Reason::NotSip);
-            return Outcome { class, verdict };
+            return Outcome { class: Class::Junk, verdict: Verdict::Dropped(Reason::NotSip) };
         }
         let outcome = self.shard.handle(now, wall, changed.unwrap_or(input), &mut self.inner);
-        self.pass(true, out);
+        self.pass(Some(outcome.class), out);
         outcome
     }
 
@@ -163,7 +175,7 @@ impl Handler for Saboteur {
     fn expire(&mut self, now: Instant, budget: u32, out: &mut Outbox) {
         if self.sabotage != Sabotage::NeverExpires {
             self.shard.expire(now, budget, &mut self.inner);
-            self.pass(false, out);
+            self.pass(None, out);
         }
     }
 

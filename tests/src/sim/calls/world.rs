@@ -202,7 +202,10 @@ impl<'a> World<'a> {
             let twin = (call_id.clone(), other.clone(), own.clone());
             // Once for both, and once for a call: its requests are told apart by nothing else.
             let is_alone = sides.keys().filter(|key| key.0 == *call_id).count() == 2;
-            if own < other && is_alone && let Some(&peer) = sides.get(&twin) {
+            if own < other
+                && is_alone
+                && let Some(&peer) = sides.get(&twin)
+            {
                 let side = if self.random.chance(500) { (id, key.clone()) } else { (peer, twin) };
                 agreed.push(side);
             }
@@ -215,7 +218,8 @@ impl<'a> World<'a> {
         // Each phone of a user may ring for itself, one after the other; a contact that was altered on its way is one more.
         let phones = if self.plan.is_pure() { 2 } else { 6 };
         let end = self.now.plus(RINGING * phones + REST);
-        while self.now < end && self.node.handlers().any(|one| one.gauges().calls.transactions > 0) {
+        while self.now < end && self.node.handlers().any(|one| one.gauges().calls.transactions > 0)
+        {
             self.run_until(self.now.plus(Duration::from_secs(10)).min(end));
             if self.is_judged() {
                 return;
@@ -280,8 +284,22 @@ impl<'a> World<'a> {
         let some = |millis| Some(Duration::from_millis(millis));
         let (method, said, cancel_after, hangs_up, finals, acknowledged) =
             match self.random.below(6) {
-                0 => ("INVITE", Some("answer"), None, some(2500), vec![("INVITE", 200), ("BYE", 200)], Some(200)),
-                1 => ("INVITE", Some("answer, bye"), None, None, vec![("INVITE", 200), ("BYE", 200)], Some(200)),
+                0 => (
+                    "INVITE",
+                    Some("answer"),
+                    None,
+                    some(2500),
+                    vec![("INVITE", 200), ("BYE", 200)],
+                    Some(200),
+                ),
+                1 => (
+                    "INVITE",
+                    Some("answer, bye"),
+                    None,
+                    None,
+                    vec![("INVITE", 200), ("BYE", 200)],
+                    Some(200),
+                ),
                 2 => ("INVITE", Some("refuse"), None, None, vec![("INVITE", 603)], None),
                 3 => {
                     let after = some(self.random.below(1500));
@@ -557,7 +575,8 @@ impl<'a> World<'a> {
             None => mutation::garbage(&mut self.random),
         };
         let to = heard.as_ref().map_or_else(|| listener(0), |heard| heard.to);
-        let from = if self.random.chance(500) { heard.map_or(from, |heard| heard.from) } else { from };
+        let from =
+            if self.random.chance(500) { heard.map_or(from, |heard| heard.from) } else { from };
         self.send(&Packet { from, to, bytes: bytes.into(), meant: None, group: 0 });
     }
 }

@@ -37,7 +37,8 @@ impl Phone {
     /// A request comes for the first time, or again.
     fn begun(&mut self, now: Instant, key: Key, message: &Message) {
         if let Some(server) = self.servers.get(&key) {
-            if let Some(last) = server.last.clone().filter(|_| server.status < 300 || !server.is_acknowledged)
+            if let Some(last) =
+                server.last.clone().filter(|_| server.status < 300 || !server.is_acknowledged)
             {
                 self.send(last);
             }
@@ -60,11 +61,8 @@ impl Phone {
             interval: T1,
         };
         self.servers.insert(key.clone(), server);
-        let dialog = (
-            message.call_id().to_owned(),
-            to_tag.clone(),
-            message.tag("From").unwrap_or_default(),
-        );
+        let dialog =
+            (message.call_id().to_owned(), to_tag.clone(), message.tag("From").unwrap_or_default());
         if is_merged {
             // RFC 3261 8.2.2.2.
             self.say(now, &key, 482);
@@ -93,7 +91,8 @@ impl Phone {
     /// Somebody calls: what is said to it, and when.
     fn called(&mut self, now: Instant, key: &Key, message: &Message) {
         let random = &mut self.random;
-        let soon = |random: &mut crate::sim::random::Random| Duration::from_millis(random.below(400));
+        let soon =
+            |random: &mut crate::sim::random::Random| Duration::from_millis(random.below(400));
         let words: Vec<(Duration, u16)> = match message.header("X-Wish").map(|wish| &wish[..4]) {
             Some("answ") => {
                 let rings = soon(random);
@@ -109,7 +108,8 @@ impl Phone {
                     8 | 9 => vec![(Duration::ZERO, 200)],
                     10 => vec![(rings, 183), (long, 180), (long * 2, 200)],
                     11..15 => {
-                        let status = random.pick(&[302, 404, 486, 500, 503, 480, 407, 408, 600, 603]);
+                        let status =
+                            random.pick(&[302, 404, 486, 500, 503, 480, 407, 408, 600, 603]);
                         vec![(rings, 180), (long, status)]
                     }
                     15 => vec![(Duration::ZERO, random.pick(&[486, 603, 503, 404]))],

@@ -286,7 +286,14 @@ impl Phone {
     }
 
     /// A request within a dialog, RFC 3261 12.2.1.1.
-    fn within(&self, dialog: &Dialog, call_id: &str, method: &str, cseq: u32, branch: &str) -> Rc<[u8]> {
+    fn within(
+        &self,
+        dialog: &Dialog,
+        call_id: &str,
+        method: &str,
+        cseq: u32,
+        branch: &str,
+    ) -> Rc<[u8]> {
         let mut headers = vec![("Via", self.via(branch)), ("Max-Forwards", "70".to_owned())];
         headers.extend(dialog.routes.iter().map(|route| ("Route", route.clone())));
         headers.push(("From", dialog.from.clone()));
