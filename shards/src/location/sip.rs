@@ -1,8 +1,8 @@
-//! SipHash, <https://www.aumasson.jp/siphash/siphash.pdf> and its reference implementation: of some bytes, and of fields one behind
+//! `SipHash`, <https://www.aumasson.jp/siphash/siphash.pdf> and its reference implementation: of some bytes, and of fields one behind
 //! the other. It owns no key. The crate that other hashes come from keeps its state in memory and calls for each part of the
 //! way, which costs more than the hash itself where fields are short.
 
-/// A hash of words: SipHash of their bytes, with so many rounds a word and two more at the end.
+/// A hash of words: `SipHash` of their bytes, with so many rounds a word and two more at the end.
 #[derive(Clone, Copy)]
 pub(crate) struct Sip<const ROUNDS: usize> {
     state: [u64; 4],
@@ -52,7 +52,7 @@ impl<const ROUNDS: usize> Sip<ROUNDS> {
     }
 }
 
-/// SipHash-1-3 of 128 bits.
+/// `SipHash`-1-3 of 128 bits.
 #[inline]
 pub(super) fn siphash_1_3_128(key: &[u8; 16], bytes: &[u8]) -> [u64; 2] {
     let mut state = start(key);

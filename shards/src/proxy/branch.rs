@@ -7,7 +7,7 @@
 //! core         4 digits   the core of the transaction; 0 where stateless
 //! place       16 digits   index and generation of the transaction; a seed where stateless
 //! loop hash   16 digits   what RFC 5393 4.2.2 calls the loop detection part
-//! MAC         16 digits   SipHash-2-4 of the above under a key of the node
+//! MAC         16 digits   `SipHash`-2-4 of the above under a key of the node
 //! ```
 //! The MAC needs no more than 64 bits: a forged branch can only be tried here, one datagram a try.
 
@@ -148,7 +148,7 @@ impl LoopKey {
     }
 }
 
-/// A hash that is made of products of words, each of which depends on the one before: a quarter of what SipHash costs. It need not
+/// A hash that is made of products of words, each of which depends on the one before: a quarter of what `SipHash` costs. It need not
 /// withstand whoever works on it: two requests that meet in it are taken for one and the same, and only their sender suffers.
 struct LoopHash {
     key: [u64; 2],

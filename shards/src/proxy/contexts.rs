@@ -217,15 +217,18 @@ impl Contexts {
         opened
     }
 
-    /// Keeps a message. What has settled gives way.
+    /// Keeps a message. What has settled gives way, as far as one message may ask for.
     pub(super) fn keep(&mut self, message: &[u8]) -> Result<Ref, Full> {
-        loop {
+        /// A large message must not cost everybody's.
+        const EVICTED_MAX: usize = 64;
+        for _ in 0..EVICTED_MAX {
             match self.arena.insert(message) {
                 Ok(kept) => return Ok(kept),
                 Err(Full) if self.evict() => {}
                 Err(Full) => return Err(Full),
             }
         }
+        self.arena.insert(message)
     }
 
     /// Whether more than half of the memory for messages is taken.

@@ -409,6 +409,8 @@ impl Proxy {
             Err(Full) => 503,
         };
         self.answer(id, Best { status, response: None }, around);
+        // As on a core that has its own users: once, and nothing is kept. Whoever sent it may have forged its source.
+        self.contexts.end(id);
         Verdict::Refused(status)
     }
 

@@ -206,6 +206,8 @@ fn usual_route(
     request_uri: &Uri<'_>,
     names: &Names<'_>,
 ) -> Option<(ListenerId, Cookie)> {
+    // RFC 3261 12.2.1.1: as in `read_own`.
+    message.to().tag?;
     // With a user it is not one of ours that a strict router has put there.
     request_uri.user?;
     let mut values = message.values(HeaderId::Route);

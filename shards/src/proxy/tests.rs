@@ -61,7 +61,7 @@ impl World {
         let from = Peer::udp(from.parse().unwrap());
         let listener = usize::from(from.addr.is_ipv6());
         let bound: SocketAddr = LISTENERS[listener].parse().unwrap();
-        let to = LocalAddr { listener: ListenerId(listener as u16), ip: bound.ip() };
+        let to = LocalAddr { listener: ListenerId(u16::try_from(listener).unwrap()), ip: bound.ip() };
         let datagram = Datagram { from, to, bytes: text.as_bytes(), age: Duration::ZERO };
         let input = Input::Datagram(datagram);
         let outcome = self.shard.handle(self.now, UnixTime(1_800_000_000), input, &mut self.out);

@@ -85,6 +85,8 @@ impl Proxy {
         } else {
             (status, message)
         };
+        // RFC 3261 9.2: who has given up hears that, whatever else its callee did not say.
+        let status = if context.is_cancelled && message.is_none() { 487 } else { status };
         // RFC 4320 4.2: nobody is told 408 who did not send an INVITE.
         let message =
             message.filter(|_| status != 408 || matches!(context.server, Server::Invite(_)));
