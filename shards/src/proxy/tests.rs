@@ -59,9 +59,9 @@ impl World {
     fn send(&mut self, from: &str, text: &str) -> (Verdict, Vec<(String, String)>) {
         self.out.clear();
         let from = Peer::udp(from.parse().unwrap());
-        let listener = usize::from(from.addr.is_ipv6());
-        let bound: SocketAddr = LISTENERS[listener].parse().unwrap();
-        let to = LocalAddr { listener: ListenerId(u16::try_from(listener).unwrap()), ip: bound.ip() };
+        let listener = u16::from(from.addr.is_ipv6());
+        let bound: SocketAddr = LISTENERS[usize::from(listener)].parse().unwrap();
+        let to = LocalAddr { listener: ListenerId(listener), ip: bound.ip() };
         let datagram = Datagram { from, to, bytes: text.as_bytes(), age: Duration::ZERO };
         let input = Input::Datagram(datagram);
         let outcome = self.shard.handle(self.now, UnixTime(1_800_000_000), input, &mut self.out);
