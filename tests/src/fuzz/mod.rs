@@ -2,12 +2,14 @@
 //! for such bytes (`tests/fuzz`), and `cargo test` replays what it has learnt. Nothing here knows a fuzzer.
 
 mod bytes;
+mod calls;
 mod credentials;
 mod parser;
 mod peek;
 mod shard;
 mod uri;
 
+pub use calls::calls;
 pub use credentials::credentials;
 pub use parser::parser;
 pub use peek::peek;
@@ -24,6 +26,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("uri", uri),
     ("credentials", credentials),
     ("shard", shard),
+    ("calls", calls),
 ];
 
 /// Header lines a message may have here: few, so that the limit is met.

@@ -5,6 +5,7 @@ mod script;
 
 use super::bytes::Bytes;
 use script::Script;
+pub(super) use script::damage;
 use shards::io::{
     Class, CoreId, Datagram, Input, Instant, ListenerId, LocalAddr, Outbox, Outcome, Peer,
     UnixTime, Verdict,
@@ -39,7 +40,7 @@ pub fn shard(bytes: &[u8]) {
             5 | 6 => world.repeat(&mut bytes),
             7..10 => {
                 let mut request = script.request(&mut bytes);
-                script::damage(&mut request, &mut bytes);
+                damage(&mut request, &mut bytes);
                 world.send(request, &mut bytes);
             }
             _ => world.send(script.request(&mut bytes), &mut bytes),

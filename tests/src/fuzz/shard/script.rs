@@ -184,7 +184,7 @@ const TOKENS: &[&[u8]] = &[
 ];
 
 /// Damages a message in up to three places.
-pub(super) fn damage(message: &mut Vec<u8>, bytes: &mut Bytes<'_>) {
+pub(in crate::fuzz) fn damage(message: &mut Vec<u8>, bytes: &mut Bytes<'_>) {
     for _ in 0..bytes.below(4) {
         let at = bytes.below(message.len().max(257)).min(message.len());
         let end = (at + bytes.below(64)).min(message.len());
