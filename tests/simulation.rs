@@ -56,6 +56,7 @@ const FOUND_BY_CALLS: &[Found] = &[
         || Wishes::default(),
     ),
     ("the same, with several cores", 172, || Wishes::default()),
+    ("a challenge was kept that could not be read any more", 1153, || Wishes::default()),
 ];
 
 fn main() -> ExitCode {
@@ -369,6 +370,8 @@ const OF_CALLS: &[(calls::sabotage::Sabotage, Rule)] = &[
     (calls::sabotage::Sabotage::Invents, Rule::ReallySent),
     (calls::sabotage::Sabotage::WritesNoLetters, Rule::CallsComplete),
     (calls::sabotage::Sabotage::KeepsAnswers, Rule::CallsComplete),
+    (calls::sabotage::Sabotage::AnswersStrangers, Rule::OnlyParties),
+    (calls::sabotage::Sabotage::RepeatsForever, Rule::WithinTimers),
     (calls::sabotage::Sabotage::LosesInputs, Rule::InputsEqualVerdicts),
 ];
 

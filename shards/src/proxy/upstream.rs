@@ -165,7 +165,8 @@ impl Proxy {
             (Some(Best { status: best, response: Some(response) }), Some(message))
                 if is_challenge(best) && is_challenge(status) =>
             {
-                // With many challenges it may have more lines than are read: then it has enough of them.
+                // With many challenges it may have more lines than are read: then it has enough of them. And the Via below ours
+                // was not read when it came: where it is none, who asked can make nothing of the response anyway.
                 self.reader.write(&[&[self.contexts.bytes(response)]]);
                 let kept = self.reader.reread();
                 let both =

@@ -120,6 +120,8 @@ pub(super) struct Node {
     held: VecDeque<(CoreId, Vec<u8>)>,
     /// Names that are asked for, with their tickets and by whom.
     questions: Vec<(String, u64, CoreId)>,
+    /// How often it was started.
+    starts: u64,
 }
 
 /// What the wall clock says at [`Instant::START`]: 2026-11-23T08:00:00Z.
@@ -153,6 +155,7 @@ impl Node {
             to_hold: 0,
             held: VecDeque::new(),
             questions: Vec::new(),
+            starts: 0,
         };
         node.restart(topology, None);
         node
@@ -165,6 +168,9 @@ impl Node {
         if let Some(keys) = keys {
             self.settings.keys = keys;
         }
+        self.starts += 1;
+        let keys = self.settings.keys.clone();
+        self.settings.keys = keys.for_start(self.starts);
         let core = |core| Shard::new(Settings { core: CoreId(core), ..self.settings.clone() });
         self.shards = (0..topology.cores()).map(core).collect();
         self.letters.clear();

@@ -119,13 +119,13 @@ impl Node {
             egress_loss: plan.strength(Fault::EgressLoss) * 4,
             random,
         };
-        node.start(plan, make, plan.base.cores);
+        node.start(plan, make, plan.base.cores, 0);
         node
     }
 
-    /// Starts with this many cores and nothing else: what waited is gone.
-    pub fn start(&mut self, plan: &Plan, make: &Make, cores: u16) {
-        let settings = plan.settings(cores);
+    /// Starts for the time of a number with this many cores and nothing else: what waited is gone.
+    pub fn start(&mut self, plan: &Plan, make: &Make, cores: u16, start: u64) {
+        let settings = plan.settings(cores, start);
         self.cores = (0..cores)
             .map(|core| {
                 let settings = shards::shard::Settings {

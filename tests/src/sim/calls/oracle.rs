@@ -60,7 +60,9 @@ pub struct Wish {
     pub what: String,
     /// The final response of each request, by its method.
     pub finals: Vec<(&'static str, u16)>,
-    /// What the callees say last, which all have to see acknowledged.
+    /// Whether every final response of a callee has to be acknowledged.
+    pub judges_acks: bool,
+    /// What a callee says last, which one has to see acknowledged.
     pub acknowledged: Option<u16>,
 }
 
@@ -72,6 +74,8 @@ type Asked = (SocketAddr, String, String);
 pub struct Oracle {
     is_pure: bool,
     is_small: bool,
+    is_lossless: bool,
+    is_punctual: bool,
     /// Whose phone is at an address.
     users: BTreeMap<SocketAddr, String>,
     calls: BTreeMap<String, Call>,
@@ -80,6 +84,8 @@ pub struct Oracle {
     /// Where an INVITE with a branch of the node went.
     invites: BTreeMap<String, SocketAddr>,
     finals: BTreeMap<Asked, Final>,
+    /// When the node sent a request with a branch and of a method first.
+    firsts: BTreeMap<(String, String), Instant>,
     wishes: BTreeMap<String, Wish>,
     facts: BTreeMap<String, Vec<What>>,
     inputs: Vec<u64>,
@@ -100,12 +106,15 @@ impl Oracle {
     pub fn new(plan: &Plan, users: BTreeMap<SocketAddr, String>) -> Self {
         let mut oracle = Oracle {
             is_pure: plan.is_pure(),
+            is_lossless: plan.is_lossless(),
+            is_punctual: plan.is_punctual(),
             is_small: plan.strength(Fault::SmallMemory) > 0,
             users,
             calls: BTreeMap::new(),
             askers: BTreeMap::new(),
             invites: BTreeMap::new(),
             finals: BTreeMap::new(),
+            firsts: BTreeMap::new(),
             wishes: BTreeMap::new(),
             facts: BTreeMap::new(),
             inputs: Vec::new(),
@@ -120,6 +129,8 @@ impl Oracle {
     /// The node has started again: it knows of nothing but its keys.
     pub fn restarted(&mut self, cores: u16) {
         self.finals.clear();
+        self.firsts.clear();
+        self.invites.clear();
         self.inputs = vec![0; usize::from(cores)];
         self.unchecked = vec![0; usize::from(cores)];
     }
@@ -183,6 +194,12 @@ impl Oracle {
                 What::Unacknowledged(_) => "not acknowledged".to_owned(),
             };
             self.saw(&seen);
+            if let What::Final(method, None) = &what
+                && self.is_lossless
+            {
+                let text = format!("{method} of {call_id} got no answer, and nothing was lost");
+                self.broken(Rule::CallsComplete, text);
+            }
             if self.wishes.contains_key(&call_id) {
                 self.facts.entry(call_id).or_default().push(what);
             }
@@ -215,7 +232,7 @@ impl Oracle {
             }
             let is_lost = |fact: &What| matches!(fact, What::Unacknowledged(_));
             let is_acknowledged = |wanted: u16| facts.contains(&What::Acknowledged(wanted));
-            if facts.iter().any(is_lost)
+            if wish.judges_acks && facts.iter().any(is_lost)
                 || wish.acknowledged.is_some_and(|wanted| !is_acknowledged(wanted))
             {
                 let text = format!("{} {call_id} is not acknowledged: {facts:?}", wish.what);
@@ -247,7 +264,7 @@ impl Oracle {
             };
             match &message.start {
                 Start::Request { method, .. } => {
-                    self.request_sent(to, &message, method.clone());
+                    self.request_sent(step.now, to, &message, method.clone());
                 }
                 Start::Response { status } => {
                     self.saw(&status.to_string());
@@ -296,8 +313,14 @@ impl Oracle {
     }
 
     /// The node passes a request on, cancels or acknowledges one.
-    fn request_sent(&mut self, to: SocketAddr, message: &Message, method: String) {
+    fn request_sent(&mut self, now: Instant, to: SocketAddr, message: &Message, method: String) {
         let (branch, call_id) = (message.branch(), message.call_id());
+        // Timers B and F; an ACK follows what it acknowledges.
+        let first = *self.firsts.entry((branch.clone(), method.clone())).or_insert(now);
+        if self.is_punctual && method != "ACK" && now >= first.plus_secs(LIFETIME_SECS + 1) {
+            let text = format!("{method} of {call_id} goes to {to} again after {first:?}");
+            self.broken(Rule::WithinTimers, text);
+        }
         if method == "INVITE" {
             self.invites.entry(branch.clone()).or_insert(to);
         }
@@ -380,10 +403,8 @@ impl Oracle {
         let last = self.finals.get(&asked).filter(|last| !is_over(last));
         let (is_success, text) = ((200..300).contains(&status), format!("{asked:?}: {status}"));
         match last {
-            Some(last) if is_invite && is_success => {
-                // After another 2xx, or late: RFC 3261 16.7 step 5.
-                let _ = last;
-            }
+            // After another 2xx, or late: RFC 3261 16.7 step 5.
+            Some(_) if is_invite && is_success => {}
             Some(last) if *last.bytes == *bytes => {}
             // What finds no room to be kept can't be sent again: the INVITE is taken for a new one.
             Some(_) if is_invite && self.is_small => {}

@@ -105,9 +105,31 @@ impl Plan {
             .all(|&fault| self.strength(fault) == 0)
     }
 
-    /// The settings of a node with this many cores, for its first one. The secret outlives restarts.
+    /// Whether all that is sent arrives, soon or late, and everybody remembers what they know.
     #[must_use]
-    pub fn settings(&self, cores: u16) -> Settings {
+    pub fn is_lossless(&self) -> bool {
+        let loses = [
+            Fault::Loss,
+            Fault::Clogs,
+            Fault::SmallSockets,
+            Fault::SmallRings,
+            Fault::Restarts,
+            Fault::EgressLoss,
+            Fault::SmallMemory,
+            Fault::DeadPhones,
+        ];
+        self.is_pure() && loses.iter().all(|&fault| self.strength(fault) == 0)
+    }
+
+    /// Whether every core looks at its timers when they are due.
+    #[must_use]
+    pub fn is_punctual(&self) -> bool {
+        [Fault::Stalls, Fault::EgressBlocks].iter().all(|&fault| self.strength(fault) == 0)
+    }
+
+    /// The settings of a node with this many cores, for its first one, at its start of a number. The secret outlives restarts.
+    #[must_use]
+    pub fn settings(&self, cores: u16, start: u64) -> Settings {
         let listeners: Vec<SocketAddr> =
             Base::LISTENERS.iter().map(|listener| listener.parse().unwrap()).collect();
         let carrier: SocketAddr = Self::CARRIER_ADDRESS.parse().unwrap();
@@ -123,7 +145,7 @@ impl Plan {
         Settings {
             core: CoreId(0),
             homes: Homes::all(cores),
-            keys: Keys::derive(&secret),
+            keys: Keys::derive(&secret).for_start(start),
             domains: Arc::new(Domains::new([Base::DOMAIN])),
             listeners: listeners.into(),
             policy: Policy {

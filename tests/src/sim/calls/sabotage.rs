@@ -2,7 +2,7 @@
 
 use crate::sim::handler::Handler;
 use shards::io::{
-    Class, Datagram, Input, Instant, Outbox, Outcome, Peer, Reason, UnixTime, Verdict,
+    Class, Datagram, Input, Instant, LocalAddr, Outbox, Outcome, Peer, Reason, UnixTime, Verdict,
 };
 use shards::shard::{Errand, Gauges, Metrics, Settings, Shard};
 
@@ -37,6 +37,10 @@ pub enum Sabotage {
     WritesNoLetters,
     /// The answers to some requests are kept to itself.
     KeepsAnswers,
+    /// Answers go to whoever has sent something before.
+    AnswersStrangers,
+    /// A request is sent again when nobody waits for its answer any more.
+    RepeatsForever,
     /// Some inputs are not counted.
     LosesInputs,
 }
@@ -51,6 +55,8 @@ pub struct Saboteur {
     inputs: u64,
     /// Who has sent something last, and before.
     others: [Option<Peer>; 2],
+    /// A request that was sent, and when.
+    kept: Option<(Instant, Peer, LocalAddr, Vec<u8>)>,
 }
 
 impl Saboteur {
@@ -63,11 +69,12 @@ impl Saboteur {
             inner: Outbox::new(1, 0),
             inputs: 0,
             others: [None; 2],
+            kept: None,
         }
     }
 
     /// Puts what the shard wants sent into the outbox, as far as it is not broken.
-    fn pass(&mut self, class: Option<Class>, out: &mut Outbox) {
+    fn pass(&mut self, now: Instant, class: Option<Class>, out: &mut Outbox) {
         let sends: Vec<_> = self.inner.sends().to_vec();
         for send in sends {
             let mut bytes = self.inner.bytes(&send).to_vec();
@@ -112,10 +119,14 @@ impl Saboteur {
                         bytes[at + 10] ^= 1;
                     }
                 }
-                Sabotage::KeepsAnswers
-                    if bytes.starts_with(b"SIP/2.0 200") && !is_invite && is_rare =>
-                {
+                Sabotage::KeepsAnswers if is_final && find(&bytes, b" MESSAGE\r\n").is_some() => {
                     copies = 0;
+                }
+                Sabotage::AnswersStrangers if is_rare && is_final => {
+                    to = self.others[1].unwrap_or(to);
+                }
+                Sabotage::RepeatsForever if bytes.starts_with(b"MESSAGE") => {
+                    self.kept.get_or_insert((now, to, send.from, bytes.clone()));
                 }
                 _ => {}
             }
@@ -124,6 +135,12 @@ impl Saboteur {
                 reply.put(&bytes);
                 let _ = reply.send(to, send.from);
             }
+        }
+        if let Some((at, to, from, bytes)) = self.kept.take_if(|(at, ..)| at.plus_secs(60) <= now) {
+            let mut reply = out.reply();
+            reply.put(&bytes);
+            let _ = reply.send(to, from);
+            self.kept = Some((at.plus_secs(10), to, from, bytes));
         }
         for letter in self.inner.letters() {
             if self.sabotage != Sabotage::WritesNoLetters {
@@ -165,7 +182,7 @@ impl Handler for Saboteur {
             return Outcome { class: Class::Junk, verdict: Verdict::Dropped(Reason::NotSip) };
         }
         let outcome = self.shard.handle(now, wall, changed.unwrap_or(input), &mut self.inner);
-        self.pass(Some(outcome.class), out);
+        self.pass(now, Some(outcome.class), out);
         outcome
     }
 
@@ -175,7 +192,7 @@ impl Handler for Saboteur {
     fn expire(&mut self, now: Instant, budget: u32, out: &mut Outbox) {
         if self.sabotage != Sabotage::NeverExpires {
             self.shard.expire(now, budget, &mut self.inner);
-            self.pass(None, out);
+            self.pass(now, None, out);
         }
     }
 

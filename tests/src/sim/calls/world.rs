@@ -159,8 +159,10 @@ impl<'a> World<'a> {
         self.network.heal();
         self.node.heal(self.now);
         for id in 0..self.phones.len() {
+            if self.alive_at[id] > self.now {
+                self.revive(id);
+            }
             self.phones[id].calm();
-            self.alive_at[id] = self.alive_at[id].min(self.now);
         }
         // What is on its way arrives, and what was sent for nothing is sent again.
         self.run_until(self.now.plus(Duration::from_secs(10)));
@@ -170,7 +172,8 @@ impl<'a> World<'a> {
             if self.plan.is_pure() && self.plan.strength(Fault::SmallMemory) == 0 {
                 let what = "hung up from before".to_owned();
                 let finals = vec![("BYE", 200)];
-                self.oracle.wish(call_id, Wish { what, finals, acknowledged: None });
+                self.oracle
+                    .wish(call_id, Wish { what, finals, judges_acks: false, acknowledged: None });
             }
             self.phones[id].hang_up(self.now, &key);
             self.plan_wake_now(id);
@@ -311,7 +314,7 @@ impl<'a> World<'a> {
         let call_id =
             self.phones[id].place(self.now, method, &target, said, cancel_after, hangs_up);
         let what = format!("{method} {}", said.unwrap_or_default());
-        self.oracle.wish(call_id, Wish { what, finals, acknowledged });
+        self.oracle.wish(call_id, Wish { what, finals, judges_acks: true, acknowledged });
         self.plan_wake_now(id);
     }
 
@@ -377,9 +380,11 @@ impl<'a> World<'a> {
                     self.send_all(id, packets);
                 }
             }
+            // Unless it died again in between, or was revived with all others.
             Coming::Revive(id) => {
-                self.phones[id].reboot(self.now);
-                self.plan_wake_now(id);
+                if self.alive_at[id] == self.now {
+                    self.revive(id);
+                }
             }
             Coming::Strike(strike) => {
                 if self.is_breaking {
@@ -388,6 +393,12 @@ impl<'a> World<'a> {
                 }
             }
         }
+    }
+
+    fn revive(&mut self, id: usize) {
+        self.alive_at[id] = Instant::START;
+        self.phones[id].reboot(self.now);
+        self.plan_wake_now(id);
     }
 
     fn reach(&mut self, to: SocketAddr, bytes: Rc<[u8]>) {
@@ -547,7 +558,7 @@ impl<'a> World<'a> {
         };
         let down = self.random.exponential(Duration::from_secs(2));
         self.start += 1;
-        self.node.start(self.plan, self.make, cores);
+        self.node.start(self.plan, self.make, cores, self.start);
         self.node.down_until(self.now.plus(down));
         self.oracle.restarted(cores);
         self.unused = self.used();

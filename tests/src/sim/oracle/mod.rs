@@ -82,6 +82,8 @@ pub enum Rule {
     MatchesItsInvite,
     /// Of calls: only who is called, or is in the call, gets something of it.
     OnlyParties,
+    /// Of calls: nothing is sent again once its transaction should be over.
+    WithinTimers,
     /// Of calls: with a healed network every call comes to its end as it should.
     CallsComplete,
     /// A shard's own invariants hold, and it never panics.

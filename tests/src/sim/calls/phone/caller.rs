@@ -18,6 +18,8 @@ pub(super) struct Client {
     /// The ACK of a refusal.
     ack: Option<Rc<[u8]>>,
     dialog: Option<DialogKey>,
+    /// When it is forgotten, at the earliest.
+    ends_at: Instant,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +50,7 @@ impl Phone {
             is_cancel_wanted: false,
             ack: None,
             dialog,
+            ends_at: now.plus(LIFETIME),
         };
         self.clients.insert(key, client);
     }
@@ -68,11 +71,8 @@ impl Phone {
     }
 
     pub(super) fn give_up(&mut self, now: Instant, key: &Key) {
-        let Some(client) = self.clients.get_mut(key) else { return };
-        if client.state == State::Proceeding && key.1 == "INVITE" && !client.is_cancel_wanted {
-            // Only the callee or the proxy ends what rings; after five minutes nobody believes in it any more.
-            client.is_cancel_wanted = true;
-            self.plan(now.plus(LIFETIME * 9), Due::GiveUp(key.clone()));
+        let Some(client) = self.clients.get(key) else { return };
+        if client.ends_at > now {
             return;
         }
         let Some(client) = self.clients.remove(key) else { return };
@@ -203,12 +203,14 @@ impl Phone {
     fn cancel(&mut self, now: Instant, key: &Key) {
         let Some(client) = self.clients.get_mut(key) else { return };
         client.is_cancel_wanted = true;
+        // RFC 3261 9.1, and as long again for whoever is on the way.
+        client.ends_at = now.plus(LIFETIME * 2);
         let bytes = derived(&client.request, "CANCEL", None);
         let call_id = client.request.call_id().to_owned();
         if let Some(placed) = self.calls.get_mut(&call_id) {
             placed.is_cancelled = true;
         }
-        self.plan(now.plus(LIFETIME), Due::GiveUp(key.clone()));
+        self.plan(now.plus(LIFETIME * 2), Due::GiveUp(key.clone()));
         self.open(now, (key.0.clone(), "CANCEL".to_owned()), bytes, None);
     }
 
@@ -223,6 +225,12 @@ impl Phone {
         if status < 200 {
             if client.state == State::Trying {
                 client.state = State::Proceeding;
+                if method == "INVITE" {
+                    // Only the callee or the proxy ends what rings; after ten minutes nobody believes in it any more.
+                    client.ends_at = now.plus(LIFETIME * 20);
+                    self.plan(now.plus(LIFETIME * 20), Due::GiveUp(key.clone()));
+                }
+                let Some(client) = self.clients.get(&key) else { return };
                 if client.is_cancel_wanted {
                     self.cancel(now, &key);
                 }
@@ -243,8 +251,9 @@ impl Phone {
 
     /// A transaction has got its first final response: it stays to absorb others.
     fn done(&mut self, now: Instant, key: &Key, status: u16) {
-        if let Some(client) = self.clients.remove(key) {
+        if let Some(mut client) = self.clients.remove(key) {
             self.ended(now, key, &client, Some(status));
+            client.ends_at = now.plus(LIFETIME);
             self.clients.insert(key.clone(), client);
             self.plan(now.plus(LIFETIME), Due::GiveUp(key.clone()));
         }
