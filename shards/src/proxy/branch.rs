@@ -34,6 +34,7 @@ pub(super) struct BranchText([u8; BYTES]);
 
 const HEAD_BYTES: usize = 8;
 const BYTES: usize = HEAD_BYTES + 4 + 3 * 16;
+const PARAM: &[u8; 8] = b";branch=";
 const OF_A_TRANSACTION: &[u8; HEAD_BYTES] = b"z9hG4bKt";
 const STATELESS: &[u8; HEAD_BYTES] = b"z9hG4bKs";
 
@@ -53,8 +54,21 @@ impl BranchText {
         Parts { head: *STATELESS, core: 0, place: seed, loop_hash }.written(key)
     }
 
-    /// The text: the magic cookie of RFC 3261 8.1.1.7, and digits.
+    /// The text as the only parameter of a Via line, and the line's end: one block, which is copied at once.
     #[must_use]
+    #[inline]
+    pub(super) fn as_line_end(&self) -> [u8; PARAM.len() + BYTES + 2] {
+        let mut line_end = [b'\n'; PARAM.len() + BYTES + 2];
+        let (param, rest) = line_end.split_at_mut(PARAM.len());
+        param.copy_from_slice(PARAM);
+        let (text, rest) = rest.split_at_mut(BYTES);
+        text.copy_from_slice(&self.0);
+        rest[0] = b'\r';
+        line_end
+    }
+
+    /// The text: the magic cookie of RFC 3261 8.1.1.7, and digits.
+    #[cfg(test)]
     pub(super) fn as_bytes(&self) -> &[u8] {
         &self.0
     }
@@ -113,6 +127,9 @@ pub(super) fn loop_hash(key: &LoopKey, message: &Message<'_>, uri: &[u8]) -> u64
         hash.text(field);
     }
     for id in [HeaderId::Route, HeaderId::ProxyRequire, HeaderId::ProxyAuthorization] {
+        if !message.has(id) {
+            continue;
+        }
         for value in message.values(id) {
             hash.word((id as u64) << 16 | length(value));
             hash.text(value);
@@ -168,7 +185,7 @@ impl LoopHash {
         self.words(word, 0);
     }
 
-    /// Sixteen bytes at a time, and zeros behind the last.
+    /// Sixteen bytes at a time. A word before it has to tell the length.
     #[inline(always)]
     fn text(&mut self, text: &[u8]) {
         let (blocks, rest) = text.as_chunks::<16>();
@@ -178,10 +195,16 @@ impl LoopHash {
         if rest.is_empty() {
             return;
         }
-        self.block(match text.last_chunk::<16>() {
-            Some(last) => u128::from_le_bytes(*last) >> (8 * (16 - rest.len())),
-            None => rest.iter().rev().fold(0, |block, &byte| block << 8 | u128::from(byte)),
-        });
+        match (text.last_chunk::<16>(), text.first_chunk::<8>(), text.last_chunk::<8>()) {
+            (Some(last), ..) => self.block(u128::from_le_bytes(*last) >> (8 * (16 - rest.len()))),
+            // Some bytes may be in both words: the length was told.
+            (None, Some(first), Some(last)) => {
+                self.words(u64::from_le_bytes(*first), u64::from_le_bytes(*last));
+            }
+            (None, ..) => {
+                self.word(rest.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte)));
+            }
+        }
     }
 
     #[inline(always)]
@@ -207,19 +230,19 @@ pub(super) fn is_loop(
     hash: u64,
     is_ours: impl Fn(&Via<'_>) -> bool,
 ) -> Result<bool, Malformed> {
-    let shows_loop =
-        |via: &Via<'_>| via.branch.and_then(loop_hash_of) == Some(hash) && is_ours(via);
-    let top = message.via();
-    if shows_loop(&top) {
+    let carries_hash = |branch: Option<&[u8]>| branch.and_then(loop_hash_of) == Some(hash);
+    if carries_hash(message.branch()) && is_ours(&message.via()) {
         return Ok(true);
     }
     // Most requests come from a phone: their one Via was read already.
     let line_end = message.first_line_range(HeaderId::Via).map(|line| line.end);
-    if line_end == Some(message.range_of(top.raw).end + 2) && !message.is_repeated(HeaderId::Via) {
+    let value_end = message.range_of(message.via().raw).end;
+    if line_end == Some(value_end + 2) && !message.is_repeated(HeaderId::Via) {
         return Ok(false);
     }
     for via in message.vias().skip(1) {
-        if shows_loop(&via?) {
+        let via = via?;
+        if carries_hash(via.branch) && is_ours(&via) {
             return Ok(true);
         }
     }

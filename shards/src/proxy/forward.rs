@@ -184,14 +184,21 @@ impl<'m> Aim<'m> {
         }
     }
 
+    /// The contact of the binding that it is for.
+    fn contact(&self) -> Option<Uri<'m>> {
+        match *self {
+            Aim::Binding(record) => Uri::parse(record.contact).ok(),
+            Aim::Destination(_) => None,
+        }
+    }
+
     /// Where a callee is seen who is not where its contact says.
-    fn callee_flow(&self) -> Option<Flow> {
+    fn callee_flow(&self, contact: Option<&Uri<'_>>) -> Option<Flow> {
         let Aim::Binding(record) = *self else { return None };
         if !record.path.is_empty() || record.from.addr.ip().is_unspecified() {
             return None;
         }
-        let contact = Uri::parse(record.contact).ok()?;
-        let is_there = Hop::of(&contact) == Ok(Hop::Address(record.from.addr));
+        let is_there = Hop::of(contact?) == Ok(Hop::Address(record.from.addr));
         (!is_there).then_some(Flow { to: record.from, from: record.to })
     }
 }
@@ -213,8 +220,8 @@ fn behind_first(values: &[u8]) -> &[u8] {
 }
 
 /// A contact as a Request-URI, RFC 3261 16.6 step 2 and 19.1.1: without a method parameter and headers.
-fn request_uri<'t>(contact: &'t [u8], text: &'t mut Vec<u8>) -> Option<&'t [u8]> {
-    let uri = Uri::parse(contact).ok()?;
+fn request_uri<'t>(uri: &Uri<'t>, text: &'t mut Vec<u8>) -> Option<&'t [u8]> {
+    let contact = uri.raw;
     if !uri.is_sip() || uri.headers.is_empty() && uri.param(b"method").is_none() {
         return Some(contact);
     }
@@ -556,13 +563,16 @@ pub(super) fn put_request(
     let [out_text, in_text] = sent_by;
     let Some(out_name) = setup.sent_by(from, out_text) else { return false };
     record_routes.iter_mut().for_each(Vec::clear);
+    let contact = aim.contact();
     if onward.begins_dialog() {
         let from_tag = message.from().tag.unwrap_or_default();
-        Cookie::new(from_tag, onward.caller_flow(), aim.callee_flow(), &setup.keys.cookies).write(
+        Cookie::new(
+            from_tag,
+            onward.caller_flow(),
+            aim.callee_flow(contact.as_ref()),
             &setup.keys.cookies,
-            message.call_id(),
-            cookie,
-        );
+        )
+        .write(&setup.keys.cookies, message.call_id(), cookie);
         let Some(in_name) = setup.sent_by(local, in_text) else { return false };
         // RFC 5658 3: a change of address family or listener is recorded on both sides, the side it leaves by on top.
         let is_double = in_name != out_name;
@@ -583,7 +593,8 @@ pub(super) fn put_request(
     }
     let (uri, routes_before) = match aim {
         Aim::Binding(record) => {
-            let Some(contact) = request_uri(record.contact, target) else { return false };
+            let contact = contact.as_ref().and_then(|contact| request_uri(contact, target));
+            let Some(contact) = contact else { return false };
             let first = first_value(record.path);
             let is_strict =
                 !first.is_empty() && Uri::parse(first).is_ok_and(|uri| uri.param(b"lr").is_none());

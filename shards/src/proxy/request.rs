@@ -288,6 +288,14 @@ impl Proxy {
             self.look_up(around.now, id, hash, around.out);
             return Ok(Passed::On(Verdict::Held));
         }
+        if let Some(only) = targets::only(around.location, hash, around.now) {
+            // It is used up at once, so that there is no set to keep.
+            let id = self.open(request, fingerprint, breadth, None)?;
+            self.trying(id, request, around.now, around.out);
+            let (aim, each) = (Aim::Binding(only), onward.max_breadth());
+            let sent = self.branch(around.now, id, onward, aim, each, around.out);
+            return Ok(Passed::On(self.passed(id, sent, around)));
+        }
         let super::Tools { set, order, .. } = &mut self.tools;
         set.clear();
         targets::write(around.location, hash, around.now, set, order);
@@ -295,30 +303,8 @@ impl Proxy {
             return Err(Denied::Refused(self.nobody()));
         }
         let set = core::mem::take(&mut self.tools.set);
-        let passed = self.pass_to_targets(request, fingerprint, &set, breadth, onward, around);
+        let kept = self.contexts.keep(&set);
         self.tools.set = set;
-        passed
-    }
-
-    /// Sends a request to the targets in a set.
-    fn pass_to_targets(
-        &mut self,
-        request: &Request<'_>,
-        fingerprint: Fingerprint,
-        set: &[u8],
-        breadth: u16,
-        onward: &Onward<'_>,
-        around: &mut Around<'_>,
-    ) -> Result<Passed, Denied<Verdict>> {
-        if let Some(only) = targets::first(set).filter(|first| first.bytes == set.len()) {
-            // Nearly always; it is used up at once, so that there is no set to keep.
-            let id = self.open(request, fingerprint, breadth, None)?;
-            self.trying(id, request, around.now, around.out);
-            let (aim, each) = (Aim::Binding(only.record), onward.max_breadth());
-            let sent = self.branch(around.now, id, onward, aim, each, around.out);
-            return Ok(Passed::On(self.passed(id, sent, around)));
-        }
-        let kept = self.contexts.keep(set);
         let kept = kept.map_err(|Full| Denied::Refused(Refusal::TransactionsFull))?;
         let id = self.open(request, fingerprint, breadth, Some(kept))?;
         self.trying(id, request, around.now, around.out);

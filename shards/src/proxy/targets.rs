@@ -65,6 +65,16 @@ pub(super) fn write(
     }
 }
 
+/// The binding of an address-of-record that has just one, as nearly all have, without writing it down. `None` says nothing.
+pub(super) fn only(location: &Location, hash: HomeHash, now: Instant) -> Option<Record<'_>> {
+    let mut bindings = location.bindings(location.find_hash(hash), now);
+    let (Some((_, only)), None) = (bindings.next(), bindings.next()) else { return None };
+    // What is so long that it might not fit into a set takes the other way.
+    let is_short = only.record.contact.len() + only.record.path.len() <= Outbox::TEXT_BYTES_MAX / 2;
+    // Neither the parameters of the contact nor the Call-ID that made it are of use here.
+    is_short.then_some(Record { params: b"", call_id: b"", ..only.record })
+}
+
 /// The target at the start of a set, or what is left of one.
 pub(super) fn first(set: &[u8]) -> Option<Target<'_>> {
     let (header, rest) = set.split_first_chunk::<HEADER_BYTES>()?;

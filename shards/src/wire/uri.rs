@@ -78,26 +78,24 @@ impl<'m> Host<'m> {
 
 /// Four decimal octets; leading zeros are taken as decimal, as everybody in the field does.
 fn ipv4(text: &[u8]) -> Option<Ipv4Addr> {
-    // Three digits an octet, and what stands between them.
-    if text.len() > 15 {
-        return None;
-    }
-    let (mut before, mut octet, mut digits, mut dots) = (0_u32, 0_u32, 0, 0);
-    for &byte in text {
-        let digit = byte.wrapping_sub(b'0');
-        if digit <= 9 {
-            octet = octet * 10 + u32::from(digit);
-            digits += 1;
-        } else if byte == b'.' && (1..=3).contains(&digits) && octet <= 255 {
-            before = before << 8 | octet;
-            (octet, digits) = (0, 0);
-            dots += 1;
-        } else {
-            return None;
-        }
-    }
-    let is_last_sound = (1..=3).contains(&digits) && octet <= 255;
-    (dots == 3 && is_last_sound).then(|| Ipv4Addr::from(before << 8 | octet))
+    let (a, rest) = octet(text)?;
+    let (b, rest) = octet(rest.strip_prefix(b".")?)?;
+    let (c, rest) = octet(rest.strip_prefix(b".")?)?;
+    let (d, rest) = octet(rest.strip_prefix(b".")?)?;
+    rest.is_empty().then(|| Ipv4Addr::new(a, b, c, d))
+}
+
+/// One to three digits, and what stands behind them.
+#[inline(always)]
+fn octet(text: &[u8]) -> Option<(u8, &[u8])> {
+    let digit = |at: usize| match text.get(at) {
+        Some(byte @ b'0'..=b'9') => Some(u32::from(byte - b'0')),
+        Some(_) | None => None,
+    };
+    let a = digit(0)?;
+    let Some(b) = digit(1) else { return Some((u8::try_from(a).ok()?, text.get(1..)?)) };
+    let Some(c) = digit(2) else { return Some((u8::try_from(10 * a + b).ok()?, text.get(2..)?)) };
+    Some((u8::try_from(100 * a + 10 * b + c).ok()?, text.get(3..)?))
 }
 
 /// A URI. For schemes other than `sip` and `sips` only `scheme` and `raw` mean something.
