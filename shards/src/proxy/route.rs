@@ -294,3 +294,70 @@ pub(super) fn is_forbidden(addr: SocketAddr) -> bool {
     let is_broadcast = matches!(ip, IpAddr::V4(ip) if ip.is_broadcast());
     addr.port() == 0 || ip.is_unspecified() || ip.is_multicast() || is_broadcast
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::LocalAddr;
+    use crate::location::Domains;
+    use crate::proxy::cookie::CookieText;
+    use crate::wire::tests::with;
+    use alloc::format;
+    use alloc::string::String;
+
+    const KEYS: [[u8; 16]; 1] = [*b"0123456789abcdef"];
+
+    /// The Route of a BYE from our Record-Route, where a sign of it is known and where it is not.
+    #[test]
+    fn our_own_route_is_read_the_same_with_and_without_its_sign() {
+        let listeners = ["198.51.100.1:5060", "198.51.100.1:5070"].map(|one| one.parse().unwrap());
+        let policy = Policy::default();
+        let domains = Domains::new(["sip.test"]);
+        let to = LocalAddr { listener: ListenerId(0), ip: [198, 51, 100, 1].into() };
+        let here = Here { domains: &domains, listeners: &listeners, to };
+        let plain = Names { here, policy: &policy, cookies: &KEYS, signs: &[] };
+        let signs = ["198.51.100.1:5060", "198.51.100.1:5070"]
+            .map(|name| plain.sign(name.as_bytes()).unwrap());
+        let signed = Names { signs: &signs, ..plain };
+        let mut cookie = CookieText::new();
+        Cookie::new(b"f", None, None, &KEYS).write(&KEYS, b"c", &mut cookie);
+        let good = core::str::from_utf8(cookie.as_bytes()).unwrap();
+        let bad = good.replace(";c=", ";c=A");
+        let own = |port: u16, cookie: &str| format!("<sip:198.51.100.1:{port};lr{cookie}>");
+        let usual = own(5070, good);
+        let mut recognised = 0;
+        for (route, uri) in [
+            (usual.clone(), "sip:b@192.0.2.2"),
+            (own(5060, good), "sip:b@192.0.2.2"),
+            (own(5060, &bad), "sip:b@192.0.2.2"),
+            (own(5080, good), "sip:b@192.0.2.2"),
+            (usual.clone(), "sip:192.0.2.2"),
+            // A strict router has put it into the Request-URI.
+            (String::from("<sip:b@192.0.2.2>"), usual.trim_matches(['<', '>'])),
+            (usual.clone(), usual.trim_matches(['<', '>'])),
+            (format!("{usual},<sip:192.0.2.7;lr>"), "sip:b@192.0.2.2"),
+            (format!("{usual}\r\nRoute: {usual}"), "sip:b@192.0.2.2"),
+            (format!("{usual};x=y"), "sip:b@192.0.2.2"),
+            (usual.replace(";lr", ";lr;r2=on"), "sip:b@192.0.2.2"),
+            (usual.replace("<sip", "<SIP"), "sip:b@192.0.2.2"),
+            (format!("x {usual}"), "sip:b@192.0.2.2"),
+        ] {
+            // A request without a To tag begins another dialog: the cookie says nothing about it.
+            for tag in [";tag=t", ""] {
+                let text = format!(
+                    "BYE {uri} SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bKx\r\nRoute: {route}\r\n\
+                     From: <sip:a@sip.test>;tag=f\r\nTo: <sip:b@sip.test>{tag}\r\nCall-ID: c\r\nCSeq: 2 BYE\r\n\r\n"
+                );
+                with(text.as_bytes(), |message| {
+                    let crate::wire::StartLine::Request { uri, .. } = message.start_line() else {
+                        panic!("a request")
+                    };
+                    recognised += u32::from(usual_route(message, uri, &signed).is_some());
+                    let [with, without] = [&signed, &plain].map(|names| plan(message, uri, names));
+                    assert_eq!(format!("{with:?}"), format!("{without:?}"), "{text}");
+                });
+            }
+        }
+        assert_eq!(recognised, 2);
+    }
+}

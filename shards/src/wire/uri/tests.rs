@@ -202,3 +202,63 @@ fn decoded_users_are_bounded_by_the_buffer() {
     assert_eq!(&buffer[..7], b"example");
     assert_eq!(uri("sip:bob@ExAmple").host.write_lower(&mut buffer[..6]), None);
 }
+
+#[test]
+fn an_ipv4_address_is_four_decimal_octets() {
+    let ip = |text: &str| Host::new(text.as_bytes()).ip();
+    for (text, octets) in [
+        ("192.0.2.1", [192, 0, 2, 1]),
+        ("0.0.0.0", [0; 4]),
+        ("255.255.255.255", [255; 4]),
+        ("010.001.02.3", [10, 1, 2, 3]),
+    ] {
+        assert_eq!(ip(text), Some(octets.into()), "{text}");
+    }
+    for text in [
+        "",
+        "1",
+        "1.2.3",
+        "1.2.3.",
+        "1..2.3",
+        ".1.2.3",
+        "1.2.3.4.",
+        "1.2.3.4.5",
+        "256.1.1.1",
+        "1.2.3.999",
+        "0001.2.3.4",
+        "1.2.3.0004",
+        "1.2.3.4a",
+        "a.2.3.4",
+        "1.2.3.-4",
+        "1.2.3.4 ",
+    ] {
+        assert_eq!(ip(text), None, "{text}");
+    }
+}
+
+#[test]
+fn a_parameter_is_found_by_its_whole_name() {
+    for params in [
+        "lr",
+        "lr=",
+        "lr=on;x",
+        "x=lr;lr",
+        "lrx;LR=1;lr=2",
+        ";;lr;",
+        "x=;=lr;lr==",
+        "lrlr=lr",
+        "l",
+        "",
+        "transport=tcp;lr",
+        "x;lr=a=b",
+    ] {
+        let text = alloc::format!("sip:a@b.test;{params}");
+        // What is no URI has parameters nevertheless, as far as this is concerned.
+        let uri = Uri { params: params.as_bytes(), ..uri("sip:a@b.test") };
+        let expected = params.split(';').find_map(|param| {
+            let (name, value) = param.split_once('=').unwrap_or((param, ""));
+            name.eq_ignore_ascii_case("lr").then_some(value.as_bytes())
+        });
+        assert_eq!(uri.param(b"lr"), expected, "{text}");
+    }
+}
