@@ -33,8 +33,8 @@ impl<T> Agenda<T> {
         self.heap.peek().map(|Reverse((at, _))| *at)
     }
 
-    /// The next thing.
-    pub fn next(&mut self) -> Option<T> {
+    /// Takes the next thing.
+    pub fn take(&mut self) -> Option<T> {
         let Reverse((_, number)) = self.heap.pop()?;
         self.coming.remove(&number)
     }

@@ -264,7 +264,7 @@ impl Oracle {
             };
             match &message.start {
                 Start::Request { method, .. } => {
-                    self.request_sent(step.now, to, &message, method.clone());
+                    self.request_sent(step.now, to, &message, method);
                 }
                 Start::Response { status } => {
                     self.saw(&status.to_string());
@@ -313,10 +313,10 @@ impl Oracle {
     }
 
     /// The node passes a request on, cancels or acknowledges one.
-    fn request_sent(&mut self, now: Instant, to: SocketAddr, message: &Message, method: String) {
+    fn request_sent(&mut self, now: Instant, to: SocketAddr, message: &Message, method: &str) {
         let (branch, call_id) = (message.branch(), message.call_id());
         // Timers B and F; an ACK follows what it acknowledges.
-        let first = *self.firsts.entry((branch.clone(), method.clone())).or_insert(now);
+        let first = *self.firsts.entry((branch.clone(), method.to_owned())).or_insert(now);
         if self.is_punctual && method != "ACK" && now >= first.plus_secs(LIFETIME_SECS + 1) {
             let text = format!("{method} of {call_id} goes to {to} again after {first:?}");
             self.broken(Rule::WithinTimers, text);
@@ -339,7 +339,7 @@ impl Oracle {
             self.broken(Rule::ReallySent, format!("{to} gets {method} of call {call_id}"));
             return;
         };
-        let was_sent = call.requests.contains(&(method.clone(), number));
+        let was_sent = call.requests.contains(&(method.to_owned(), number));
         let user = self.users.get(&to).cloned();
         let is_called = message.tag("To").is_none() && user.as_ref() == Some(&call.user);
         let is_party = call.parties.contains(&to);

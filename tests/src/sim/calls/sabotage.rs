@@ -128,6 +128,10 @@ impl Saboteur {
                 Sabotage::RepeatsForever if bytes.starts_with(b"MESSAGE") => {
                     self.kept.get_or_insert((now, to, send.from, bytes.clone()));
                 }
+                #[allow(
+                    clippy::wildcard_enum_match_arm,
+                    reason = "the others break something else"
+                )]
                 _ => {}
             }
             for _ in 0..copies {

@@ -341,7 +341,7 @@ impl<'a> World<'a> {
                 }
                 (_, Some(at)) if at <= end => {
                     self.now = self.now.max(at);
-                    let coming = self.agenda.next().expect("it was just seen");
+                    let coming = self.agenda.take().expect("it was just seen");
                     self.happen(coming);
                 }
                 (Some(_) | None, Some(_) | None) => break,
@@ -401,6 +401,7 @@ impl<'a> World<'a> {
         self.plan_wake_now(id);
     }
 
+    #[allow(clippy::needless_pass_by_value, reason = "it arrives here")]
     fn reach(&mut self, to: SocketAddr, bytes: Rc<[u8]>) {
         let Some(&id) = self.addresses.get(&to) else { return };
         if self.alive_at[id] > self.now {
@@ -526,6 +527,7 @@ impl<'a> World<'a> {
         self.agenda.plan(self.now, Coming::Wake(id));
     }
 
+    #[allow(clippy::wildcard_enum_match_arm, reason = "the others are alike here")]
     fn plan_strike(&mut self, strike: Fault) {
         let strength = u64::from(self.plan.strength(strike));
         let mean = match strike {
@@ -538,6 +540,7 @@ impl<'a> World<'a> {
         self.agenda.plan(at, Coming::Strike(strike));
     }
 
+    #[allow(clippy::wildcard_enum_match_arm, reason = "the others are alike here")]
     fn strike(&mut self, strike: Fault) {
         self.oracle.saw(strike.name());
         let text = match strike {

@@ -271,7 +271,7 @@ impl<'a> World<'a> {
                 }
                 (_, Some(at)) if at <= end => {
                     self.now = self.now.max(at);
-                    let coming = self.agenda.next().expect("it was just seen");
+                    let coming = self.agenda.take().expect("it was just seen");
                     self.happen(coming);
                 }
                 (Some(_) | None, Some(_) | None) => break,

@@ -35,6 +35,7 @@ impl Phone {
     }
 
     /// A request comes for the first time, or again.
+    #[allow(clippy::needless_pass_by_value, reason = "a key may be kept")]
     fn begun(&mut self, now: Instant, key: Key, message: &Message) {
         if let Some(server) = self.servers.get(&key) {
             if let Some(last) =
@@ -77,7 +78,7 @@ impl Phone {
 
     /// Something within a dialog.
     fn asked(&mut self, now: Instant, key: &Key, dialog: &DialogKey) {
-        let is_on = self.dialogs.get(dialog).is_some();
+        let is_on = self.dialogs.contains_key(dialog);
         if !is_on {
             self.say(now, key, 481);
         } else if key.1 == "BYE" {
