@@ -378,10 +378,10 @@ fn a_2xx_after_timer_l_leaves_nothing() {
     let (_, cancelled) = world.send(BOB, &answer(&asked[2].1, "180 Ringing", ";tag=c"));
     assert!(cancelled[0].1.starts_with("CANCEL "), "{cancelled:?}");
     world.wait(Duration::from_secs(14));
-    assert_eq!(world.left().0, 1);
-    world.send(BOB, &answer(&asked[2].1, "200 OK", ";tag=c"));
-    world.wait(Duration::from_secs(200));
-    assert_eq!(world.left(), (0, 0));
+    // What is sent leaves room for one timer at a time here.
+    (0..4).for_each(|_| drop(world.wait(Duration::ZERO)));
+    let (_, sent) = world.send(BOB, &answer(&asked[2].1, "200 OK", ";tag=c"));
+    assert_eq!((sent, world.left()), (Vec::new(), (0, 0)), "Timer L has ended it");
 }
 
 #[test]
