@@ -59,15 +59,12 @@ const FOUND_BY_CALLS: &[Found] = &[
     ("a challenge was kept that could not be read any more", 1153, || Wishes::default()),
 ];
 
-/// How often what was seen, over all seeds.
-type Seen = Arc<Mutex<BTreeMap<String, u64>>>;
-
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let seen = Arc::new(Mutex::new(BTreeMap::<String, u64>::new()));
     let seen_of_calls = Arc::new(Mutex::new(BTreeMap::<String, u64>::new()));
     let mut trials = Vec::new();
-    let worlds: [(&str, Live, &[Found], &Seen); 2] =
+    let worlds: [(&str, Live, _, _); 2] =
         [("", run, FOUND, &seen), (" of calls", calls::run, FOUND_BY_CALLS, &seen_of_calls)];
     for (of, run, found, seen) in worlds {
         for share in 0..SHARES {

@@ -60,7 +60,7 @@ pub struct Wish {
     pub what: String,
     /// The final response of each request, by its method.
     pub finals: Vec<(&'static str, u16)>,
-    /// Whether every final response of a callee has to be acknowledged.
+    /// Whether every callee has to come to a final response that is acknowledged.
     pub judges_acks: bool,
     /// What a callee says last, which one has to see acknowledged.
     pub acknowledged: Option<u16>,
@@ -192,6 +192,7 @@ impl Oracle {
                 What::Acknowledged(200..=299) => "2xx acknowledged".to_owned(),
                 What::Acknowledged(_) => "refusal acknowledged".to_owned(),
                 What::Unacknowledged(_) => "not acknowledged".to_owned(),
+                What::RingsOn => "rings on".to_owned(),
             };
             self.saw(&seen);
             if let What::Final(method, None) = &what
@@ -230,12 +231,13 @@ impl Oracle {
                     self.broken(Rule::CallsComplete, text);
                 }
             }
-            let is_lost = |fact: &What| matches!(fact, What::Unacknowledged(_));
+            let is_lost = |fact: &What| matches!(fact, What::Unacknowledged(_) | What::RingsOn);
             let is_acknowledged = |wanted: u16| facts.contains(&What::Acknowledged(wanted));
             if wish.judges_acks && facts.iter().any(is_lost)
                 || wish.acknowledged.is_some_and(|wanted| !is_acknowledged(wanted))
             {
-                let text = format!("{} {call_id} is not acknowledged: {facts:?}", wish.what);
+                let text =
+                    format!("{} {call_id} did not end for its callees: {facts:?}", wish.what);
                 self.broken(Rule::CallsComplete, text);
             }
         }
@@ -383,7 +385,11 @@ impl Oracle {
             let text = format!("{to} gets {status} to {method} from {tag:?}, who never said it");
             self.broken(Rule::ReallySent, text);
         }
-        let is_stateless = step.outcome.is_some_and(|outcome| outcome.class == Class::Refusal);
+        // Also where another core has found nobody.
+        let is_stateless = step.outcome.is_some_and(|Outcome { class, verdict }| {
+            class == Class::Refusal
+                || class == Class::Letter && matches!(verdict, Verdict::Refused(_))
+        });
         let is_answered_here = ["REGISTER", "CANCEL"].contains(&&*method);
         if status >= 200 && !is_stateless && !is_answered_here {
             self.final_sent(step, (to, branch, method), status, bytes);

@@ -269,6 +269,9 @@ impl<'a> World<'a> {
         }
         // The longest of them, and until the callee has stopped to wait for an ACK.
         self.run_until(self.now.plus(Duration::from_secs(60)));
+        for phone in &self.phones {
+            self.oracle.told(phone.ringing().collect());
+        }
         if !self.is_judged() {
             self.oracle.judge_wishes();
         }
@@ -359,7 +362,7 @@ impl<'a> World<'a> {
                     self.lost(by, &bytes);
                 }
             }
-            Coming::Reaches(to, bytes) => self.reach(to, bytes),
+            Coming::Reaches(to, bytes) => self.reach(to, &bytes),
             Coming::Error(to, quoted) => {
                 self.oracle.saw("an ICMP error");
                 let waiting = Waiting::Unreachable(to, Rc::clone(&quoted));
@@ -401,8 +404,7 @@ impl<'a> World<'a> {
         self.plan_wake_now(id);
     }
 
-    #[allow(clippy::needless_pass_by_value, reason = "it arrives here")]
-    fn reach(&mut self, to: SocketAddr, bytes: Rc<[u8]>) {
+    fn reach(&mut self, to: SocketAddr, bytes: &Rc<[u8]>) {
         let Some(&id) = self.addresses.get(&to) else { return };
         if self.alive_at[id] > self.now {
             if self.random.chance(700) {
@@ -412,11 +414,11 @@ impl<'a> World<'a> {
                 let delay = Duration::from_micros(self.random.log_within(50, 100_000));
                 self.agenda.plan(self.now.plus(delay), Coming::Error(to, quoted));
             }
-            self.lost("a dead phone", &bytes);
+            self.lost("a dead phone", bytes);
             return;
         }
-        self.log.borrow_mut().push(self.now, Event::Received { at: to, bytes: Rc::clone(&bytes) });
-        let packets = self.phones[id].receive(self.now, &bytes);
+        self.log.borrow_mut().push(self.now, Event::Received { at: to, bytes: Rc::clone(bytes) });
+        let packets = self.phones[id].receive(self.now, bytes);
         self.send_all(id, packets);
     }
 
@@ -527,7 +529,7 @@ impl<'a> World<'a> {
         self.agenda.plan(self.now, Coming::Wake(id));
     }
 
-    #[allow(clippy::wildcard_enum_match_arm, reason = "the others are alike here")]
+    #[allow(clippy::wildcard_enum_match_arm, reason = "only what strikes comes here")]
     fn plan_strike(&mut self, strike: Fault) {
         let strength = u64::from(self.plan.strength(strike));
         let mean = match strike {
@@ -540,7 +542,7 @@ impl<'a> World<'a> {
         self.agenda.plan(at, Coming::Strike(strike));
     }
 
-    #[allow(clippy::wildcard_enum_match_arm, reason = "the others are alike here")]
+    #[allow(clippy::wildcard_enum_match_arm, reason = "only what strikes comes here")]
     fn strike(&mut self, strike: Fault) {
         self.oracle.saw(strike.name());
         let text = match strike {

@@ -1,7 +1,7 @@
 //! What others ask of a phone: server transactions, RFC 3261 17.2, and whether it answers, refuses, rings on or says nothing.
 
 use super::super::message::{self, Message, uri_of};
-use super::{Dialog, DialogKey, Due, Key, LIFETIME, Phone, T1, T2, What};
+use super::{Dialog, DialogKey, Due, Fact, Key, LIFETIME, Phone, T1, T2, What};
 use shards::io::Instant;
 use std::rc::Rc;
 use std::time::Duration;
@@ -25,19 +25,29 @@ impl Server {
 }
 
 impl Phone {
-    pub(super) fn request(&mut self, now: Instant, method: String, message: &Message) {
+    pub(super) fn request(&mut self, now: Instant, method: &str, message: &Message) {
         let branch = message.branch();
-        match method.as_str() {
+        match method {
             "ACK" => self.acknowledged(now, branch, message),
             "CANCEL" => self.cancelled(now, branch, message),
-            _ => self.begun(now, (branch, method), message),
+            _ => self.begun(now, &(branch, method.to_owned()), message),
         }
     }
 
+    /// The calls that it was asked to take and has said nothing final to.
+    pub fn ringing(&self) -> impl Iterator<Item = Fact> {
+        let rings = |(key, server): &(&Key, &Server)| {
+            key.1 == "INVITE" && server.begins_call() && server.status == 0
+        };
+        self.servers.iter().filter(rings).map(|(_, server)| Fact {
+            call_id: server.request.call_id().to_owned(),
+            what: What::RingsOn,
+        })
+    }
+
     /// A request comes for the first time, or again.
-    #[allow(clippy::needless_pass_by_value, reason = "a key may be kept")]
-    fn begun(&mut self, now: Instant, key: Key, message: &Message) {
-        if let Some(server) = self.servers.get(&key) {
+    fn begun(&mut self, now: Instant, key: &Key, message: &Message) {
+        if let Some(server) = self.servers.get(key) {
             if let Some(last) =
                 server.last.clone().filter(|_| server.status < 300 || !server.is_acknowledged)
             {
@@ -66,13 +76,13 @@ impl Phone {
             (message.call_id().to_owned(), to_tag.clone(), message.tag("From").unwrap_or_default());
         if is_merged {
             // RFC 3261 8.2.2.2.
-            self.say(now, &key, 482);
+            self.say(now, key, 482);
         } else if message.tag("To").is_some() {
-            self.asked(now, &key, &dialog);
+            self.asked(now, key, &dialog);
         } else if key.1 == "INVITE" {
-            self.called(now, &key, message);
+            self.called(now, key, message);
         } else {
-            self.say(now, &key, 200);
+            self.say(now, key, 200);
         }
     }
 

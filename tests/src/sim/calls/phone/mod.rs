@@ -60,6 +60,8 @@ pub enum What {
     Acknowledged(u16),
     /// The callee never got it.
     Unacknowledged(u16),
+    /// The callee still rings.
+    RingsOn,
 }
 
 /// A transaction: its branch and its method.
@@ -219,7 +221,7 @@ impl Phone {
         if let Some(message) = Message::read(bytes) {
             match &message.start {
                 Start::Response { status } => self.response(now, &message, *status),
-                Start::Request { method, .. } => self.request(now, method.clone(), &message),
+                Start::Request { method, .. } => self.request(now, method, &message),
             }
         }
         std::mem::take(&mut self.out)
