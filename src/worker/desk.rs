@@ -108,7 +108,10 @@ impl<H: Handler> Desk<H> {
             post,
             metrics: Metrics::default(),
             egress: Egress::new(OUTBOX_MESSAGES, listeners),
-            outbox: Outbox::new(OUTBOX_MESSAGES, OUTBOX_BYTES),
+            outbox: Outbox::new(
+                OUTBOX_MESSAGES + Outbox::FAN_OUT_MAX,
+                OUTBOX_BYTES + Outbox::INPUT_BYTES_MAX,
+            ),
             clock,
             wall,
             now: wall.read_at(),

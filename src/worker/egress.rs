@@ -29,7 +29,13 @@ struct Queue {
 
 impl Egress {
     pub(super) fn new(batch: usize, listeners: usize) -> Egress {
-        let queue = || Queue { messages: Outbox::new(QUEUED_MAX, QUEUED_BYTES_MAX), done: 0 };
+        let queue = || Queue {
+            messages: Outbox::new(
+                QUEUED_MAX + Outbox::FAN_OUT_MAX,
+                QUEUED_BYTES_MAX + Outbox::INPUT_BYTES_MAX,
+            ),
+            done: 0,
+        };
         Egress {
             sender: Sender::new(batch),
             queues: (0..listeners).map(|_| queue()).collect(),

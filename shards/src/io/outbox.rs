@@ -64,7 +64,7 @@ impl Outbox {
     /// The most letters that may wait, and the most questions.
     const TEXTS_MAX: usize = 64;
     /// What one input may add: messages of any size, and a letter or the names of as many next hops.
-    const INPUT_BYTES_MAX: usize =
+    pub const INPUT_BYTES_MAX: usize =
         Self::MESSAGE_BYTES_MAX * Self::FAN_OUT_MAX + Self::TEXT_BYTES_MAX;
 
     /// An outbox for `messages` datagrams and `bytes` bytes, raised where needed so that one input always fits.
