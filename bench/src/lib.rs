@@ -19,6 +19,7 @@ mod report;
 mod response;
 mod run;
 mod sockets;
+pub mod storm;
 mod sys;
 mod template;
 pub mod watch;
