@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-use super::scenario::Scenario;
+use super::scenario::{Arrival, Outage, Scenario};
 
 /// Of the layout of `run.json`. It rises when a reader of the last one would misread it.
 pub const SCHEMA: u32 = 1;
@@ -138,27 +138,49 @@ pub enum Label {
     Simulated,
 }
 
-/// The scenario in numbers.
+/// The scenario in numbers, as it is played: what shrinks with a quick run has shrunk here. Times are in seconds, from the start of the arrival.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Scaled {
     /// N.
     pub user_agents: u32,
-    /// Part of the scenario's full size and duration that was played, at most 1.
+    /// Of them behind one address.
+    pub behind_one_address: u32,
+    /// Part of the scenario's full size and duration that was played, at most 1. More than was asked for where less would be another scenario.
     pub scale: f64,
     /// First attempts at the arrival's peak, as a multiple of kappa.
     pub multiple: f64,
-    /// What the scenario asks for, where the generator could not reach it.
+    /// What the scenario, or whoever played it, asks for. More than `multiple` where the generator could not reach it.
     pub multiple_asked: f64,
+    /// When they come.
+    pub arrival: Arrival,
     /// Seconds in which all arrive; 0 where nobody arrives together.
     pub arrival_secs: f64,
-    /// The shortest time in which all could be registered, in seconds: T_min.
+    /// When nothing gets through.
+    pub outage: Option<Outage>,
+    /// What they ask for when they register, in seconds.
+    pub expires_secs: u32,
+    /// The shortest time in which all could be registered, in seconds: `T_min`.
     pub t_min_secs: f64,
+    /// From where `t_min_secs` counts: the end of an outage, or 0. T99 / `T_min` is (T99 - this) / `T_min`.
+    pub t_min_from_secs: f64,
+    /// When the server dies.
+    pub restart_at_secs: Option<f64>,
+    /// Seconds until it is started again.
+    pub restart_down_secs: f64,
+    /// Refreshes a second of others, before and during the arrival.
+    pub steady_per_second: f64,
     /// Ordinary calls a second.
     pub calls_per_second: f64,
     /// Emergency calls a second.
     pub emergency_calls_per_second: f64,
+    /// Keep-alives a second once all have begun.
+    pub keep_alives_per_second: f64,
     /// Seconds before the arrival, part of [`Run::seconds`].
     pub before_secs: f64,
+    /// Seconds that the run goes on after the last user agent is registered.
+    pub after_secs: f64,
+    /// When a run ends that is not done.
+    pub end_secs: f64,
 }
 
 /// What server and generator can do, measured before the storm.

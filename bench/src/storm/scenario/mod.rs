@@ -1,8 +1,9 @@
 //! A scenario: who registers, when, how patiently, and what else goes on meanwhile. It is data alone: nothing here sends or waits.
 //!
 //! Sizes are relative to kappa, the registrations a second that the measured server can finish, until a run
-//! scales them. Durations of the scenario (arrival, outage, waves) shrink with a quick run; SIP's own timers and what phones wait
-//! before they try again never do.
+//! scales them. What shrinks with a quick run (the population, the arrival, an outage, the time to a refresh, a restart) is read from
+//! [`super::record::Scaled`], in numbers as they are played. SIP's own timers, what phones wait before they try again, and calls never
+//! shrink: they are read from here.
 
 use serde::{Deserialize, Serialize};
 
@@ -41,6 +42,8 @@ pub struct Scenario {
     pub keep_alive: Option<KeepAlive>,
     /// Registrations of addresses-of-record that do not exist or with wrong passwords, meanwhile.
     pub hostile: Option<Hostile>,
+    /// How long the server's credentials take, where that is part of it.
+    pub backend: Option<Backend>,
     /// The server dies and comes back, if it does.
     pub restart: Option<Restart>,
     /// How long the run is observed.
@@ -68,8 +71,8 @@ pub struct Population {
     pub nonces: Nonces,
     /// Where they are.
     pub addresses: Addresses,
-    /// Share that is behind one single address, all on one port pair or as many as it takes (RFC 4787: a carrier's NAT); 0 to 1.
-    pub behind_one_address: f64,
+    /// How many of them are behind one single address, on as many ports as it takes (RFC 4787: a carrier's NAT).
+    pub behind_one_address: u32,
     /// Load of others before and during the arrival, as a share of kappa: steady refreshes of user agents with bindings.
     pub steady_load: f64,
 }
@@ -120,21 +123,26 @@ pub enum Addresses {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "shape")]
 pub enum Arrival {
-    /// Each refreshes by itself, spread over its refresh interval; nothing happens to them together.
-    Steady,
+    /// Each refreshes by itself, spread evenly over its refresh interval; nothing happens to them together.
+    Steady {
+        /// Seconds that it goes on.
+        for_secs: f64,
+    },
     /// All within so many seconds, evenly.
     Uniform {
         /// Seconds.
         over_secs: f64,
     },
-    /// A share 1 - exp(-t / tau) by t, and a tail of stragglers.
+    /// A share 1 - exp(-t / tau) by t, and a tail of stragglers: of them a share 1 - (tau / t)^exponent by t, none before tau.
     Ramp {
         /// Seconds.
         tau_secs: f64,
-        /// Exponent of the Pareto distribution of the stragglers' delays beyond tau.
+        /// Exponent of the Pareto distribution of the stragglers' times.
         tail_exponent: f64,
         /// Share of stragglers, 0 to 1.
         tail_share: f64,
+        /// Seconds after which nobody comes: what would be later, of either kind, is drawn again.
+        most_secs: f64,
     },
     /// Equal groups one after the other.
     Waves {
@@ -145,9 +153,10 @@ pub enum Arrival {
         /// Seconds in which a group arrives.
         over_secs: f64,
     },
-    /// All refresh around half of what they were granted, again and again.
+    /// All refresh at the same part of what they were granted ([`Refresh::at`]), again and again. The first refresh of each is
+    /// somewhere in the first seconds, as wide as the spread says; the next ones follow from when it was last answered.
     Herd {
-        /// Width to both sides, as a share of the interval.
+        /// Width to both sides, as a share of the time to a refresh; drawn evenly.
         spread: f64,
         /// How many refreshes each makes.
         cycles: u32,
@@ -157,7 +166,7 @@ pub enum Arrival {
 /// Nothing gets through, in either direction.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Outage {
-    /// Seconds from the start of the arrival.
+    /// Seconds from the start of the arrival; below 0 for one that begins before it.
     pub from_secs: f64,
     /// Seconds that it lasts.
     pub for_secs: f64,
@@ -244,7 +253,7 @@ pub struct Calls {
     pub talk_secs: f64,
 }
 
-/// What user agents send to keep their binding in a NAT open.
+/// What each user agent sends to keep its binding in a NAT open, from its first attempt on, whether it is registered or not.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct KeepAlive {
     /// Seconds between two of a user agent.
@@ -256,10 +265,20 @@ pub struct KeepAlive {
 /// Who is none of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Hostile {
-    /// Their REGISTERs, as a share of those that user agents send for the first time.
+    /// Their part of all REGISTERs that are sent, retransmissions and retries of the user agents included; 0 to 1 without 1. So they send
+    /// share / (1 - share) for each one of a user agent.
     pub share: f64,
     /// Share of them that guesses passwords of existing users; the others use names that do not exist.
     pub guessing_share: f64,
+}
+
+/// Where the server has its credentials from.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Backend {
+    /// Milliseconds that a look-up takes before the arrival.
+    pub before_ms: f64,
+    /// Milliseconds from the start of the arrival on.
+    pub during_ms: f64,
 }
 
 /// The server dies.
@@ -278,8 +297,8 @@ pub struct End {
     pub before_secs: f64,
     /// Seconds after the last of them is registered.
     pub after_secs: f64,
-    /// A run that is not done by so many times the shortest possible time ends there.
+    /// A run that is not done by so many times the shortest possible time ends there,
     pub t_min_most: f64,
-    /// And not before so many seconds, so that those who wait get a chance.
+    /// but not before so many seconds from the start of the arrival, so that those who wait get a chance.
     pub at_least_secs: f64,
 }
