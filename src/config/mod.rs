@@ -7,8 +7,10 @@
 mod domain;
 mod limits;
 mod machine;
+#[path = "toml-tree/src/problem.rs"]
 mod problem;
 mod proxy;
+#[path = "toml-tree/src/reader.rs"]
 mod reader;
 mod secret;
 mod sections;
