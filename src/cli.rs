@@ -1,8 +1,8 @@
 //! The command line: what may be asked for, and what is printed for it. The work itself is done elsewhere.
 
 use crate::config::{
-    Auth, Config, Domain, Io, Limits, LocalDomains, Machine, Neighbour, Problem, Problems, Proxy,
-    Source, cpu_ranges, mebibytes, written_network,
+    Auth, Config, Domain, Io, Limits, LocalDomains, Machine, Neighbour, Problems, Proxy, Source,
+    cpu_ranges, mebibytes, written_network,
 };
 use crate::ctl::Ctl;
 use crate::subscribers;
@@ -78,10 +78,8 @@ pub fn check(file: &Path, machine: &Machine) -> Result<String, Problems> {
         text.push('\n');
     }
     // What they are hidden under does not matter here.
-    let loaded = subscribers::load(&config, [0; 16]).map_err(|message| Problems {
-        file: file.to_owned(),
-        list: vec![Problem { line: None, key: "auth.subscribers".to_owned(), message }],
-    })?;
+    let loaded = subscribers::load(&config, [0; 16])
+        .map_err(|message| Problems::whole(file, "auth.subscribers", message))?;
     let subscribers = loaded.map_or_else(String::new, |loaded| {
         let lines = loaded.remarks().into_iter().chain([loaded.to_string()]);
         lines.map(|line| format!("{line}\n")).collect()

@@ -31,8 +31,10 @@ const ROOMS: &[(&str, &[&str])] = &[
 /// The crates of the workspace and those of them each may name.
 const CRATES: &[(&str, &str, &[&str])] = &[
     ("shards/src", "shards", &[]),
-    ("bench/src", "bench", &["shards"]),
-    ("src", "seawall", &["shards", "bench"]),
+    // It lies within src, since it is the first step of the configuration.
+    ("src/config/toml-tree/src", "toml_tree", &[]),
+    ("bench/src", "bench", &["shards", "toml_tree"]),
+    ("src", "seawall", &["shards", "bench", "toml_tree"]),
 ];
 
 /// The files of `src` that may name `bench`: those of these subcommands.

@@ -7,11 +7,7 @@
 mod domain;
 mod limits;
 mod machine;
-#[path = "toml-tree/src/problem.rs"]
-mod problem;
 mod proxy;
-#[path = "toml-tree/src/reader.rs"]
-mod reader;
 mod secret;
 mod sections;
 mod settings;
@@ -22,12 +18,12 @@ pub use domain::{Domain, HostPort};
 pub(crate) use limits::thousands;
 pub use limits::{Limits, mebibytes};
 pub use machine::{Machine, cpu_ranges, memory_bytes};
-pub(crate) use problem::suggestion;
-pub use problem::{Problem, Problems};
 pub(crate) use proxy::written as written_network;
 pub use secret::{
     Secret, existing_secret, number_of_start, secret, secret_from_hex, secret_to_hex,
 };
+pub(crate) use toml_tree::suggestion;
+pub use toml_tree::{Problem, Problems};
 
 use shards::auth::Algorithm;
 use shards::proxy::{Network, NextHop};
@@ -250,17 +246,7 @@ impl Config {
     /// # Errors
     /// Everything that is wrong with it.
     pub fn load(file: &Path, machine: &Machine) -> Result<Self, Problems> {
-        let whole_file = |message: String| Problems {
-            file: file.to_owned(),
-            list: vec![Problem { line: None, key: String::new(), message }],
-        };
-        let bytes =
-            std::fs::read(file).map_err(|error| whole_file(format!("can't be read: {error}")))?;
-        let text = String::from_utf8(bytes).map_err(|error| {
-            let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-            let line = 1 + valid.iter().filter(|&&byte| byte == b'\n').count();
-            whole_file(format!("line {line} is not UTF-8, as TOML has to be"))
-        })?;
+        let text = toml_tree::text(file)?;
         Config::parse(file, &text, machine)
     }
 

@@ -1,11 +1,11 @@
 //! `[proxy]` and `[[neighbour]]`: what an operator says about requests that are passed on, and what has to hold between that and
 //! the rest. It looks no name up.
 
-use super::reader::{Field, Section};
 use super::sections::one_machines;
 use super::{Domain, Domains, HostPort, Listener, LocalDomains, Neighbour, Proxy};
 use shards::proxy::{Network, NextHop};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use toml_tree::{Field, Section};
 
 /// RFC 3261 16.6 step 11: Timer C is longer than three minutes.
 const TIMER_C_SECS_MIN: u32 = 181;

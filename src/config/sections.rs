@@ -1,19 +1,16 @@
 //! From the TOML tree to a [`Config`]: which keys each table has, and what has to hold between them.
 
 use super::limits::{ARENA_BYTES_MAX, bindings_per_core, transactions_per_core};
-use super::problem::{Collector, Problems, suggestion};
 use super::proxy::{self, Others};
-use super::reader::{Field, Section};
 use super::{
     Admin, Auth, Config, Digest, Domain, Domains, HostPort, Io, Listener, LocalDomains, Location,
     Machine, MessageLimits, Node, Registrar, Source, cpu_ranges,
 };
 use shards::auth::Algorithm;
 use shards::registrar::{UnsupportedPath, WhenFull};
-use std::cell::RefCell;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
-use toml::de::DeTable;
+use toml_tree::{Field, Problems, Section, suggestion};
 
 /// What a realm may be: it stands between quotes in every challenge.
 const REALM_EXPECTED: &str = "a realm of 1 to 128 bytes without `\"`, `\\` and controls";
@@ -29,28 +26,7 @@ const CONTACT_BYTES_MAX: u32 = MESSAGE_BYTES_MAX / 2;
 const MIN_EXPIRES_SECS_MAX: u32 = 3600;
 
 pub(super) fn parse(file: &Path, text: &str, machine: &Machine) -> Result<Config, Problems> {
-    let problems = RefCell::new(Collector::new(text));
-    let (table, errors) = DeTable::parse_recoverable(text);
-    let mut broken = Vec::new();
-    for error in errors {
-        let offset = error.span().map_or(0, |span| span.start);
-        broken.push(problems.borrow().line(offset));
-        problems.borrow_mut().add(offset, "", format!("syntax: {}", error.message()));
-    }
-    // The parser goes on after an error with a guess. Its guess of a value hurts nobody, since a broken line is told
-    // only once; a table's header that was not understood would make strangers of all keys that follow.
-    let header_is_broken = broken.iter().any(|&line| {
-        text.lines().nth(line - 1).is_some_and(|line| line.trim_start().starts_with('['))
-    });
-    let config = (!header_is_broken).then(|| {
-        let table: &DeTable<'_> = table.get_ref();
-        document(Section::document(table, &problems), file, machine)
-    });
-    match (problems.into_inner().finish(file, &broken), config) {
-        (None, Some(config)) => Ok(config),
-        (Some(problems), _) => Err(problems),
-        (None, None) => unreachable!("without a document there was an error of syntax"),
-    }
+    toml_tree::read(file, text, |root| document(root, file, machine))
 }
 
 fn document(mut root: Section<'_, '_>, file: &Path, machine: &Machine) -> Config {

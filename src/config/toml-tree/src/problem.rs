@@ -1,4 +1,4 @@
-//! What is wrong with a configuration: every problem with its line and key, in the order of the file. It never decides
+//! What is wrong with a file: every problem with its line and key, in the order of the file. It never decides
 //! whether something is a problem.
 
 use std::fmt;
@@ -22,6 +22,15 @@ pub struct Problems {
     pub file: PathBuf,
     /// Its problems; never empty.
     pub list: Vec<Problem>,
+}
+
+impl Problems {
+    /// One problem that has no line: the file itself, or a key of it where `key` is not empty.
+    #[must_use]
+    pub fn whole(file: &Path, key: &str, message: impl Into<String>) -> Problems {
+        let problem = Problem { line: None, key: key.to_owned(), message: message.into() };
+        Problems { file: file.to_owned(), list: vec![problem] }
+    }
 }
 
 impl fmt::Display for Problems {
@@ -48,18 +57,18 @@ impl fmt::Display for Problems {
 impl std::error::Error for Problems {}
 
 /// Collects problems by byte offset while a file is read.
-pub(super) struct Collector<'a> {
+pub(crate) struct Collector<'a> {
     text: &'a str,
     found: Vec<(usize, Problem)>,
 }
 
 impl<'a> Collector<'a> {
-    pub(super) fn new(text: &'a str) -> Self {
+    pub(crate) fn new(text: &'a str) -> Self {
         Collector { text, found: Vec::new() }
     }
 
     /// Notes a problem at a byte offset of the text.
-    pub(super) fn add(
+    pub(crate) fn add(
         &mut self,
         offset: usize,
         key: impl Into<String>,
@@ -70,13 +79,13 @@ impl<'a> Collector<'a> {
     }
 
     /// The line of a byte offset, from 1.
-    pub(super) fn line(&self, offset: usize) -> usize {
+    pub(crate) fn line(&self, offset: usize) -> usize {
         1 + self.text.bytes().take(offset).filter(|&byte| byte == b'\n').count()
     }
 
     /// The problems in the order of the file, or `None` where there are none. Of a line whose syntax is broken only that
     /// is told.
-    pub(super) fn finish(mut self, file: &Path, broken_lines: &[usize]) -> Option<Problems> {
+    pub(crate) fn finish(mut self, file: &Path, broken_lines: &[usize]) -> Option<Problems> {
         self.found.retain(|(_, problem)| {
             problem.key.is_empty() || problem.line.is_none_or(|line| !broken_lines.contains(&line))
         });
@@ -87,7 +96,8 @@ impl<'a> Collector<'a> {
 }
 
 /// ` (did you mean ...?)` where one of the candidates is near enough to be a slip of the hand, else nothing.
-pub(crate) fn suggestion(written: &str, candidates: &[&str]) -> String {
+#[must_use]
+pub fn suggestion(written: &str, candidates: &[&str]) -> String {
     let distance = |candidate: &str| {
         strsim::damerau_levenshtein(&written.to_lowercase(), &candidate.to_lowercase())
     };
@@ -100,7 +110,8 @@ pub(crate) fn suggestion(written: &str, candidates: &[&str]) -> String {
 }
 
 /// The candidates as a list for a reader: `a`, `b` or `c`.
-pub(super) fn one_of(candidates: &[&str]) -> String {
+#[must_use]
+pub fn one_of(candidates: &[&str]) -> String {
     let quoted: Vec<String> = candidates.iter().map(|candidate| format!("`{candidate}`")).collect();
     match quoted.split_last() {
         None => "nothing".to_owned(),

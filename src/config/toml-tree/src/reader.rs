@@ -9,21 +9,25 @@ use toml::de::{DeTable, DeValue};
 
 /// A value with the place it was read from, for what has to be said about it later.
 #[derive(Clone, Debug)]
-pub(super) struct Field<T> {
-    pub(super) value: T,
-    pub(super) offset: usize,
-    pub(super) key: String,
+pub struct Field<T> {
+    /// What stands there.
+    pub value: T,
+    /// Where, in bytes from the start of the text.
+    pub offset: usize,
+    /// Its key with the tables around it, as in `registrar.min_expires`.
+    pub key: String,
 }
 
 impl<T> Field<T> {
     /// The same place with another value.
-    pub(super) fn with<U>(&self, value: U) -> Field<U> {
+    #[must_use]
+    pub fn with<U>(&self, value: U) -> Field<U> {
         Field { value, offset: self.offset, key: self.key.clone() }
     }
 }
 
 /// One table being read. What is absent or wrong reads as `None`; only what is wrong is a problem.
-pub(super) struct Section<'a, 't> {
+pub struct Section<'a, 't> {
     table: Option<&'a DeTable<'a>>,
     path: String,
     /// Where the table begins, for what is missing in it.
@@ -34,22 +38,23 @@ pub(super) struct Section<'a, 't> {
 
 impl<'a, 't> Section<'a, 't> {
     /// The whole document.
-    pub(super) fn document(table: &'a DeTable<'a>, problems: &'a RefCell<Collector<'t>>) -> Self {
+    pub(crate) fn document(table: &'a DeTable<'a>, problems: &'a RefCell<Collector<'t>>) -> Self {
         Section { table: Some(table), path: String::new(), offset: 0, asked: Vec::new(), problems }
     }
 
     /// Whether the table is written in the file.
-    pub(super) fn is_present(&self) -> bool {
+    #[must_use]
+    pub fn is_present(&self) -> bool {
         self.table.is_some()
     }
 
     /// Notes a problem with a value that was read before.
-    pub(super) fn problem<T>(&self, field: &Field<T>, message: impl Into<String>) {
+    pub fn problem<T>(&self, field: &Field<T>, message: impl Into<String>) {
         self.problems.borrow_mut().add(field.offset, field.key.clone(), message);
     }
 
     /// Notes a problem with a key that is absent or whose value was not kept.
-    pub(super) fn problem_of(&self, key: &str, message: &str) {
+    pub fn problem_of(&self, key: &str, message: &str) {
         let offset = self
             .table
             .and_then(|table| table.get_key_value(key))
@@ -58,25 +63,27 @@ impl<'a, 't> Section<'a, 't> {
     }
 
     /// Notes a problem where a key is absent.
-    pub(super) fn require(&self, key: &str, expected: &str) {
+    pub fn require(&self, key: &str, expected: &str) {
         if self.table.is_some_and(|table| !table.contains_key(key)) {
             self.problem_of(key, &format!("is missing, expected {expected}"));
         }
     }
 
     /// Whether a list without anything in it is written.
-    pub(super) fn is_empty_list(&self, key: &str) -> bool {
+    #[must_use]
+    pub fn is_empty_list(&self, key: &str) -> bool {
         let value = self.table.and_then(|table| table.get(key));
         value.and_then(|value| value.get_ref().as_array()).is_some_and(|list| list.is_empty())
     }
 
     /// The line of a value that was read before.
-    pub(super) fn line<T>(&self, field: &Field<T>) -> usize {
+    #[must_use]
+    pub fn line<T>(&self, field: &Field<T>) -> usize {
         self.problems.borrow().line(field.offset)
     }
 
     /// A table inside this one; empty where it is absent.
-    pub(super) fn table(&mut self, key: &'static str) -> Section<'a, 't> {
+    pub fn table(&mut self, key: &'static str) -> Section<'a, 't> {
         let field = self.value(key);
         let offset = field.as_ref().map_or(0, |field| field.offset);
         let table = field.and_then(|field| {
@@ -96,7 +103,7 @@ impl<'a, 't> Section<'a, 't> {
     }
 
     /// The tables of an array of tables, `[[key]]`.
-    pub(super) fn tables(&mut self, key: &'static str) -> Option<Vec<Section<'a, 't>>> {
+    pub fn tables(&mut self, key: &'static str) -> Option<Vec<Section<'a, 't>>> {
         let field = self.value(key)?;
         let expected = format!("tables `[[{}]]`", field.key);
         let mut sections = Vec::new();
@@ -116,13 +123,13 @@ impl<'a, 't> Section<'a, 't> {
     }
 
     /// A string; `expected` says which.
-    pub(super) fn string(&mut self, key: &'static str, expected: &str) -> Option<Field<&'a str>> {
+    pub fn string(&mut self, key: &'static str, expected: &str) -> Option<Field<&'a str>> {
         let field = self.value(key)?;
         self.as_string(&field, expected)
     }
 
     /// A switch.
-    pub(super) fn boolean(&mut self, key: &'static str) -> Option<Field<bool>> {
+    pub fn boolean(&mut self, key: &'static str) -> Option<Field<bool>> {
         let field = self.value(key)?;
         let value = field.value.as_bool();
         if value.is_none() {
@@ -132,17 +139,13 @@ impl<'a, 't> Section<'a, 't> {
     }
 
     /// One of a few words, each with its value.
-    pub(super) fn word<T: Copy>(
-        &mut self,
-        key: &'static str,
-        words: &[(&str, T)],
-    ) -> Option<Field<T>> {
+    pub fn word<T: Copy>(&mut self, key: &'static str, words: &[(&str, T)]) -> Option<Field<T>> {
         let field = self.value(key)?;
         self.as_word(&field, words)
     }
 
     /// A list of a few words, each with its value.
-    pub(super) fn words<T: Copy>(
+    pub fn words<T: Copy>(
         &mut self,
         key: &'static str,
         words: &[(&str, T)],
@@ -154,7 +157,7 @@ impl<'a, 't> Section<'a, 't> {
     }
 
     /// A whole number within a range; `unit` follows the numbers in a message and may be empty.
-    pub(super) fn number<T>(
+    pub fn number<T>(
         &mut self,
         key: &'static str,
         range: RangeInclusive<T>,
@@ -167,19 +170,50 @@ impl<'a, 't> Section<'a, 't> {
         self.as_number(&field, range, unit)
     }
 
-    /// A list of strings.
-    pub(super) fn strings(
+    /// A number within a range, with or without a fraction; `unit` follows the numbers in a message and may be empty.
+    pub fn float(
         &mut self,
         key: &'static str,
-        expected: &str,
-    ) -> Option<Vec<Field<&'a str>>> {
+        range: RangeInclusive<f64>,
+        unit: &str,
+    ) -> Option<Field<f64>> {
+        let space = if unit.is_empty() { "" } else { " " };
+        let expected = format!("a number from {} to {}{space}{unit}", range.start(), range.end());
+        let field = self.value(key)?;
+        let written = match field.value {
+            DeValue::Float(float) => float.as_str().parse::<f64>().ok(),
+            // Of whole numbers only decimal ones, as they stand beside fractions.
+            DeValue::Integer(integer) if integer.radix() == 10 => {
+                integer.as_str().parse::<f64>().ok()
+            }
+            DeValue::Integer(_)
+            | DeValue::String(_)
+            | DeValue::Boolean(_)
+            | DeValue::Datetime(_)
+            | DeValue::Array(_)
+            | DeValue::Table(_) => None,
+        };
+        let Some(number) = written else {
+            self.mismatch(&field, &expected);
+            return None;
+        };
+        // Neither infinity nor what is no number is in a range that ends.
+        if !range.contains(&number) {
+            self.problem(&field, format!("{number} is out of range, expected {expected}"));
+            return None;
+        }
+        Some(field.with(number))
+    }
+
+    /// A list of strings.
+    pub fn strings(&mut self, key: &'static str, expected: &str) -> Option<Vec<Field<&'a str>>> {
         let field = self.value(key)?;
         let items = self.items(&field, &format!("a list of {expected}"))?;
         Some(items.iter().filter_map(|item| self.as_string(item, expected)).collect())
     }
 
     /// A list of whole numbers within a range.
-    pub(super) fn numbers<T>(
+    pub fn numbers<T>(
         &mut self,
         key: &'static str,
         range: RangeInclusive<T>,
@@ -194,7 +228,7 @@ impl<'a, 't> Section<'a, 't> {
     }
 
     /// Every entry of this table, where the keys are the user's: name, place and string.
-    pub(super) fn entries(&mut self, expected: &str) -> Vec<(Field<&'a str>, Field<&'a str>)> {
+    pub fn entries(&mut self, expected: &str) -> Vec<(Field<&'a str>, Field<&'a str>)> {
         let Some(table) = self.table.take() else { return Vec::new() };
         let mut entries = Vec::new();
         for (name, value) in table {
@@ -210,7 +244,7 @@ impl<'a, 't> Section<'a, 't> {
     }
 
     /// Notes the keys that were never asked for.
-    pub(super) fn finish(self) {
+    pub fn finish(self) {
         let Some(table) = self.table else { return };
         for key in table.keys() {
             let name = key.get_ref();
