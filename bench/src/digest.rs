@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 use md5::{Digest, Md5};
 
-use crate::population::{Population, USER_DIGITS, UserAgent, mix, write_hex};
+use crate::population::{Population, USER_DIGITS, UserAgent, hex_digits, mix, write_hex};
 
 /// Bytes of a hash in hex.
 pub(crate) const HEX_BYTES: usize = 32;
@@ -40,13 +40,86 @@ impl Answer<'_> {
     };
 }
 
-/// The accounts of a whole population in one realm: 24 bytes each, and as many for nonces as the longest has.
+/// Credentials for `nonce`, used for the `nc`th time, RFC 7616 3.4.1; `salt` makes the cnonce.
+pub(crate) fn answer<'a>(
+    ha1: [u8; 16],
+    asked: &[u8; HEX_BYTES],
+    nonce: &'a [u8],
+    nc: u32,
+    salt: u64,
+) -> Answer<'a> {
+    let (mut count, mut cnonce) = ([0; NC_DIGITS], [0; CNONCE_BYTES]);
+    write_hex(&mut count, u64::from(nc));
+    write_hex(&mut cnonce, mix(salt));
+    let mut hash = Md5::new();
+    hash.update(hex(ha1));
+    for part in [nonce, &count, &cnonce] {
+        hash.update(b":");
+        hash.update(part);
+    }
+    hash.update(b":auth:");
+    hash.update(asked);
+    Answer { nonce, nc: count, cnonce, response: hex(hash.finalize().into()) }
+}
+
+/// The hash of method and URI of every REGISTER in `domain`, RFC 7616 3.4.3.
+pub(crate) fn asked_in(domain: &str) -> [u8; HEX_BYTES] {
+    hex(Md5::digest(format!("REGISTER:sip:{domain}")).into())
+}
+
+/// The nonce of each of so many holders: as many bytes each as the longest has.
+#[derive(Debug)]
+pub(crate) struct Nonces {
+    bytes: Vec<u8>,
+    room: usize,
+    holders: usize,
+}
+
+impl Nonces {
+    pub(crate) fn new(holders: usize) -> Nonces {
+        Nonces { bytes: Vec::new(), room: 0, holders }
+    }
+
+    /// Keeps `nonce` instead of what this holder had; answers its length, none where it is too long.
+    pub(crate) fn keep(&mut self, holder: usize, nonce: &[u8]) -> Option<u8> {
+        let length = u8::try_from(nonce.len()).ok()?;
+        if nonce.len() > self.room {
+            self.widen(nonce.len());
+        }
+        let start = holder * self.room;
+        self.bytes[start..start + nonce.len()].copy_from_slice(nonce);
+        Some(length)
+    }
+
+    /// That of a holder, which was so long.
+    pub(crate) fn of(&self, holder: usize, length: u8) -> &[u8] {
+        let start = holder * self.room;
+        &self.bytes[start..start + usize::from(length)]
+    }
+
+    /// Bytes in memory.
+    pub(crate) fn memory(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Servers make nonces of one length, so this happens once a server.
+    #[cold]
+    fn widen(&mut self, room: usize) {
+        let mut bytes = vec![0; room * self.holders];
+        if self.room > 0 {
+            for (new, old) in bytes.chunks_mut(room).zip(self.bytes.chunks(self.room)) {
+                new[..old.len()].copy_from_slice(old);
+            }
+        }
+        (self.bytes, self.room) = (bytes, room);
+    }
+}
+
+/// The accounts of a whole population in one realm: 24 bytes each, and their nonces.
 #[derive(Debug)]
 pub(crate) struct Accounts {
     accounts: Vec<Account>,
-    /// The nonce of each, `nonce_room` bytes apart.
-    nonces: Vec<u8>,
-    nonce_room: usize,
+    nonces: Nonces,
     realm: Vec<u8>,
     /// The hash of method and URI, which are the same for all.
     asked: [u8; HEX_BYTES],
@@ -64,18 +137,16 @@ struct Account {
 impl Accounts {
     /// Those of a population that registers in `domain`, which is its realm, too. They all know their passwords, or nobody does.
     pub(crate) fn new(population: &Population, domain: &str, knowing: bool) -> Accounts {
-        let salt = if knowing { RIGHT } else { WRONG };
         let account = |number| Account {
-            ha1: ha1(population, UserAgent(number), domain, salt),
+            ha1: population.ha1(UserAgent(number), domain, knowing),
             nc: 0,
             nonce_bytes: 0,
         };
         Accounts {
             accounts: (0..population.size()).map(account).collect(),
-            nonces: Vec::new(),
-            nonce_room: 0,
+            nonces: Nonces::new(population.size() as usize),
             realm: domain.as_bytes().to_vec(),
-            asked: hex(Md5::digest(format!("REGISTER:sip:{domain}")).into()),
+            asked: asked_in(domain),
         }
     }
 
@@ -97,11 +168,7 @@ impl Accounts {
 
     /// Keeps `nonce` instead of what this user agent had; false where it is too long.
     pub(crate) fn take_nonce(&mut self, ua: UserAgent, nonce: &[u8]) -> bool {
-        let fits = nonce.len() <= usize::from(u8::MAX);
-        if fits {
-            self.keep(ua.0 as usize, nonce);
-        }
-        fits
+        self.keep(ua.0 as usize, nonce)
     }
 
     pub(crate) fn forget_nonce(&mut self, ua: UserAgent) {
@@ -110,47 +177,25 @@ impl Accounts {
 
     /// Uses this user agent's nonce once more; `salt` makes the cnonce.
     pub(crate) fn answer(&mut self, ua: UserAgent, salt: u64) -> Answer<'_> {
-        let account = &mut self.accounts[ua.0 as usize];
-        account.nc += 1;
-        let start = ua.0 as usize * self.nonce_room;
-        let nonce = &self.nonces[start..start + usize::from(account.nonce_bytes)];
-        let (mut nc, mut cnonce) = ([0; NC_DIGITS], [0; CNONCE_BYTES]);
-        write_hex(&mut nc, u64::from(account.nc));
-        write_hex(&mut cnonce, mix(salt));
-        // RFC 7616 3.4.1.
-        let mut hash = Md5::new();
-        hash.update(hex(account.ha1));
-        for part in [nonce, &nc, &cnonce] {
-            hash.update(b":");
-            hash.update(part);
-        }
-        hash.update(b":auth:");
-        hash.update(self.asked);
-        Answer { nonce, nc, cnonce, response: hex(hash.finalize().into()) }
-    }
-
-    fn keep(&mut self, number: usize, nonce: &[u8]) {
-        if nonce.len() > self.nonce_room {
-            self.widen(nonce.len());
-        }
-        let start = number * self.nonce_room;
-        self.nonces[start..start + nonce.len()].copy_from_slice(nonce);
+        let number = ua.0 as usize;
         let account = &mut self.accounts[number];
-        account.nc = 0;
-        account.nonce_bytes = u8::try_from(nonce.len()).unwrap_or(0);
+        account.nc += 1;
+        let nonce = self.nonces.of(number, account.nonce_bytes);
+        answer(account.ha1, &self.asked, nonce, account.nc, salt)
     }
 
-    /// Servers make nonces of one length, so this happens once a server.
-    #[cold]
-    fn widen(&mut self, room: usize) {
-        let mut nonces = vec![0; room * self.accounts.len()];
-        if self.nonce_room > 0 {
-            let old = self.nonces.chunks(self.nonce_room);
-            for (new, old) in nonces.chunks_mut(room).zip(old) {
-                new[..old.len()].copy_from_slice(old);
-            }
-        }
-        (self.nonces, self.nonce_room) = (nonces, room);
+    /// The nonce of this user agent, if it has one, and how often it has used it.
+    pub(crate) fn kept(&self, ua: UserAgent) -> Option<(&[u8], u32)> {
+        let number = ua.0 as usize;
+        let account = self.accounts.get(number).filter(|account| account.nonce_bytes > 0)?;
+        Some((self.nonces.of(number, account.nonce_bytes), account.nc))
+    }
+
+    fn keep(&mut self, number: usize, nonce: &[u8]) -> bool {
+        let Some(length) = self.nonces.keep(number, nonce) else { return false };
+        let account = &mut self.accounts[number];
+        (account.nc, account.nonce_bytes) = (0, length);
+        true
     }
 }
 
@@ -170,7 +215,7 @@ impl Population {
             let mut user = [0; USER_DIGITS];
             self.write_user(ua, &mut user);
             let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-            Subscriber { username: text(&user), ha1: text(&hex(ha1(self, ua, domain, RIGHT))) }
+            Subscriber { username: text(&user), ha1: text(&hex(self.ha1(ua, domain, true))) }
         })
     }
 
@@ -181,25 +226,26 @@ impl Population {
         }
         Ok(())
     }
-}
 
-/// RFC 7616 3.4.2: the hash that stands for a password.
-fn ha1(population: &Population, ua: UserAgent, realm: &str, salt: u64) -> [u8; 16] {
-    let (mut user, mut password) = ([0; USER_DIGITS], [0; PASSWORD_BYTES]);
-    population.write_user(ua, &mut user);
-    write_hex(&mut password, mix(u64::from(population.name(ua)) ^ salt));
-    let mut hash = Md5::new();
-    for part in [&user[..], b":", realm.as_bytes(), b":", &password] {
-        hash.update(part);
+    /// The hash that stands for this user agent's password, RFC 7616 3.4.2, or for a wrong one.
+    pub(crate) fn ha1(&self, ua: UserAgent, realm: &str, right: bool) -> [u8; 16] {
+        let salt = if right { RIGHT } else { WRONG };
+        let (mut user, mut password) = ([0; USER_DIGITS], [0; PASSWORD_BYTES]);
+        self.write_user(ua, &mut user);
+        write_hex(&mut password, mix(u64::from(self.name(ua)) ^ salt));
+        let mut hash = Md5::new();
+        for part in [&user[..], b":", realm.as_bytes(), b":", &password] {
+            hash.update(part);
+        }
+        hash.finalize().into()
     }
-    hash.finalize().into()
 }
 
 fn hex(hash: [u8; 16]) -> [u8; HEX_BYTES] {
+    let number = u128::from_be_bytes(hash);
     let mut text = [0; HEX_BYTES];
-    for (digits, byte) in text.chunks_exact_mut(2).zip(hash) {
-        write_hex(digits, u64::from(byte));
-    }
+    text[..16].copy_from_slice(&hex_digits((number >> 64) as u64));
+    text[16..].copy_from_slice(&hex_digits(number as u64));
     text
 }
 

@@ -200,7 +200,8 @@ impl<'a> Flooding<'a> {
         let address = self.population.address(ua);
         let cseq = (self.cseq_base + lap).min(i32::MAX as u32);
         self.cseq_last = cseq;
-        let request = Request { ua, address, port: port.number, sequence: self.sent, cseq };
+        let request =
+            Request { ua, call: None, address, port: port.number, sequence: self.sent, cseq };
         let slot = port.outgoing.next_slot();
         let length = if let Some(accounts) = &mut self.accounts {
             let answer = accounts.answer(ua, self.sent);

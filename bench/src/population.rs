@@ -102,26 +102,12 @@ impl Population {
 
     /// Writes the Call-ID that this user agent keeps for all its registrations.
     pub(crate) fn write_call_id(&self, ua: UserAgent, to: &mut [u8; CALL_ID_BYTES]) {
-        let mut hex = [0; 32];
-        let name = u64::from(self.name(ua));
-        let first = mix(name << 1);
-        let second = mix((name << 1) | 1);
-        write_hex(&mut hex[..16], first);
-        write_hex(&mut hex[16..], second);
-        to[..8].copy_from_slice(&hex[..8]);
-        to[8] = b'-';
-        to[9..13].copy_from_slice(&hex[8..12]);
-        to[13] = b'-';
-        to[14..18].copy_from_slice(&hex[12..16]);
-        to[18] = b'-';
-        to[19..23].copy_from_slice(&hex[16..20]);
-        to[23] = b'-';
-        to[24..].copy_from_slice(&hex[20..]);
+        write_call_id_of(u64::from(self.name(ua)), to);
     }
 
-    /// Writes the From tag that this user agent keeps.
-    pub(crate) fn write_tag(&self, ua: UserAgent, to: &mut [u8; TAG_BYTES]) {
-        write_hex(to, mix(u64::from(self.name(ua)) ^ 0x5ea_0a11_0000_0000));
+    /// The address that some share instead of having one each: no other user agent has it.
+    pub(crate) fn shared_address() -> Ipv4Addr {
+        Ipv4Addr::new(127, 228, 228, 228)
     }
 
     /// The number by which this user agent is known outside.
@@ -256,12 +242,46 @@ fn common_divisor(mut a: u32, mut b: u32) -> u32 {
     a
 }
 
+/// Writes the Call-ID of what has this number; those of registrations are the names of user agents.
+pub(crate) fn write_call_id_of(number: u64, to: &mut [u8; CALL_ID_BYTES]) {
+    let first = hex_digits(mix(number << 1));
+    let second = hex_digits(mix((number << 1) | 1));
+    to[..8].copy_from_slice(&first[..8]);
+    to[8] = b'-';
+    to[9..13].copy_from_slice(&first[8..12]);
+    to[13] = b'-';
+    to[14..18].copy_from_slice(&first[12..]);
+    to[18] = b'-';
+    to[19..23].copy_from_slice(&second[..4]);
+    to[23] = b'-';
+    to[24..].copy_from_slice(&second[4..]);
+}
+
+/// Writes the From tag of what has this number.
+pub(crate) fn write_tag_of(number: u64, to: &mut [u8; TAG_BYTES]) {
+    write_hex(to, mix(number ^ 0x5ea_0a11_0000_0000));
+}
+
 /// Writes `value` in lower-case hex over all of `to`, its lowest digits if it is too long.
-pub(crate) fn write_hex(to: &mut [u8], mut value: u64) {
-    for digit in to.iter_mut().rev() {
-        *digit = b"0123456789abcdef"[(value & 15) as usize];
-        value >>= 4;
-    }
+pub(crate) fn write_hex(to: &mut [u8], value: u64) {
+    let digits = hex_digits(value);
+    let (zeros, places) = to.split_at_mut(to.len().saturating_sub(digits.len()));
+    zeros.fill(b'0');
+    places.copy_from_slice(&digits[digits.len() - places.len()..]);
+}
+
+/// The sixteen digits of a number in lower-case hex, all computed at once.
+pub(crate) fn hex_digits(value: u64) -> [u8; 16] {
+    // Each digit gets a byte of its own, the highest first.
+    let mut x = u128::from(value);
+    x = (x | (x << 32)) & 0x0000_0000_ffff_ffff_0000_0000_ffff_ffff;
+    x = (x | (x << 16)) & 0x0000_ffff_0000_ffff_0000_ffff_0000_ffff;
+    x = (x | (x << 8)) & 0x00ff_00ff_00ff_00ff_00ff_00ff_00ff_00ff;
+    x = (x | (x << 4)) & 0x0f0f_0f0f_0f0f_0f0f_0f0f_0f0f_0f0f_0f0f;
+    // Those above nine carry into the fifth bit, and are letters.
+    let ones = u128::from_ne_bytes([1; 16]);
+    let letters = ((x + 6 * ones) >> 4) & ones;
+    (x + u128::from(b'0') * ones + u128::from(b'a' - b'0' - 10) * letters).to_be_bytes()
 }
 
 /// Writes `value` in decimal over all of `to`, with leading zeros.
@@ -368,6 +388,11 @@ mod tests {
         let mut to = [0; 4];
         write_hex(&mut to, 0x1_2ab3);
         assert_eq!(&to, b"2ab3");
+        assert_eq!(&hex_digits(0x0123_4567_89ab_cdef), b"0123456789abcdef");
+        assert_eq!(hex_digits(u64::MAX), [b'f'; 16]);
+        let mut long = [0; 18];
+        write_hex(&mut long, 0x9a);
+        assert_eq!(&long, b"00000000000000009a");
         write_decimal(&mut to, 42);
         assert_eq!(&to, b"0042");
     }

@@ -2,7 +2,7 @@
 //! nothing.
 
 /// The checked parts of a response.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Response<'a> {
     pub(crate) status: u16,
     /// Of the topmost Via.
@@ -12,6 +12,16 @@ pub(crate) struct Response<'a> {
     pub(crate) method: &'a [u8],
     /// Contact values in all Contact lines.
     pub(crate) contacts: u32,
+    /// The value of the first Contact line.
+    pub(crate) contact: &'a [u8],
+    /// The value of Expires, in seconds.
+    pub(crate) expires_secs: Option<u32>,
+    /// The value of Min-Expires, in seconds.
+    pub(crate) min_expires_secs: Option<u32>,
+    /// The seconds of Retry-After, RFC 3261 20.33; the comment and parameters behind them are passed over.
+    pub(crate) retry_after_secs: Option<u32>,
+    /// The value of Server.
+    pub(crate) server: &'a [u8],
     /// The first challenge that the user agents can answer.
     pub(crate) challenge: Option<Challenge<'a>>,
 }
@@ -34,15 +44,7 @@ impl<'a> Response<'a> {
         if rest.get(3) != Some(&b' ') {
             return None;
         }
-        let mut response = Response {
-            status: u16::try_from(status).ok()?,
-            branch: b"",
-            call_id: b"",
-            cseq: 0,
-            method: b"",
-            contacts: 0,
-            challenge: None,
-        };
+        let mut response = Response { status: u16::try_from(status).ok()?, ..Response::default() };
         let mut lines = Lines { rest };
         lines.next()?;
         loop {
@@ -79,7 +81,24 @@ impl<'a> Response<'a> {
                 self.cseq = decimal(&value[..space])?;
                 self.method = value[space..].trim_ascii();
             }
-            b'c' | b'm' if named(b"Contact", b"m") => self.contacts += values(value),
+            b'c' | b'm' if named(b"Contact", b"m") => {
+                if self.contacts == 0 {
+                    self.contact = value;
+                }
+                self.contacts += values(value);
+            }
+            b'e' if named(b"Expires", b"Expires") => {
+                self.expires_secs = decimal(value.trim_ascii());
+            }
+            b'm' if named(b"Min-Expires", b"Min-Expires") => {
+                self.min_expires_secs = decimal(value.trim_ascii());
+            }
+            b'r' if named(b"Retry-After", b"Retry-After") => {
+                let value = value.trim_ascii_start();
+                let end = value.iter().position(|byte| !byte.is_ascii_digit());
+                self.retry_after_secs = decimal(&value[..end.unwrap_or(value.len())]);
+            }
+            b's' if named(b"Server", b"Server") => self.server = value.trim_ascii(),
             b'w' if self.challenge.is_none() && named(b"WWW-Authenticate", b"WWW-Authenticate") => {
                 self.challenge = Challenge::read(value);
             }
@@ -87,6 +106,53 @@ impl<'a> Response<'a> {
         }
         Some(())
     }
+}
+
+/// What a 200 to a REGISTER grants to the contact at `place`, an address and port as in `192.0.2.1:5060`, in seconds: by the contact's
+/// own expires, or else by Expires (RFC 3261 10.2.4); none where it is not among the contacts.
+pub(crate) fn granted_secs(bytes: &[u8], response: &Response<'_>, place: &[u8]) -> Option<u32> {
+    let own = match contact_at(response.contact, place) {
+        Some(own) => own,
+        None if response.contacts < 2 => return None,
+        None => {
+            let mut lines = Lines { rest: bytes };
+            let mut find = || loop {
+                let line = lines.next().filter(|line| !line.is_empty())?;
+                let colon = memchr::memchr(b':', line).unwrap_or(0);
+                let name = line[..colon].trim_ascii_end();
+                if (name.eq_ignore_ascii_case(b"Contact") || name.eq_ignore_ascii_case(b"m"))
+                    && let Some(own) = contact_at(&line[colon + 1..], place)
+                {
+                    return Some(own);
+                }
+            };
+            find()?
+        }
+    };
+    let own_expires = own.split(|byte| *byte == b';').find_map(|parameter| {
+        let equals = memchr::memchr(b'=', parameter)?;
+        let (name, value) =
+            (parameter[..equals].trim_ascii(), parameter[equals + 1..].trim_ascii());
+        if name.eq_ignore_ascii_case(b"expires") { decimal(value) } else { None }
+    });
+    own_expires.or(response.expires_secs)
+}
+
+/// The parameters of the contact at `place` among those of a Contact line's value.
+fn contact_at<'a>(value: &'a [u8], place: &[u8]) -> Option<&'a [u8]> {
+    let mut rest = value;
+    while let Some(at) = memchr::memchr(b'@', rest) {
+        rest = &rest[at + 1..];
+        let Some(behind) = rest.strip_prefix(place) else { continue };
+        if behind.first().is_some_and(u8::is_ascii_digit) {
+            continue;
+        }
+        let end = memchr::memchr(b',', behind).unwrap_or(behind.len());
+        let own = &behind[..end];
+        // Behind the brackets, if there are any: what is within them is the URI's.
+        return Some(memchr::memchr(b'>', own).map_or(own, |bracket| &own[bracket + 1..]));
+    }
+    None
 }
 
 impl<'a> Challenge<'a> {
@@ -225,9 +291,44 @@ mod tests {
                 cseq: 17,
                 method: b"REGISTER",
                 contacts: 3,
-                challenge: None,
+                contact: b" <sip:a,b@c>;q=1, \"x, \\\" y\" <sip:d@e>",
+                ..Response::default()
             }
         );
+    }
+
+    #[test]
+    fn reads_how_long_and_when_again() {
+        let head = "SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP a;branch=z9hG4bK1\r\nCall-ID: x\r\nCSeq: 1 REGISTER\r\n";
+        let text = format!(
+            "{head}Retry-After: 17 (soon);duration=9\r\nServer: Seawall 1\r\nMin-Expires: 90\r\nexpires: 60\r\n\r\n"
+        );
+        let response = Response::read(text.as_bytes()).unwrap();
+        assert_eq!(response.retry_after_secs, Some(17));
+        assert_eq!(response.min_expires_secs, Some(90));
+        assert_eq!(response.expires_secs, Some(60));
+        assert_eq!(response.server, b"Seawall 1");
+        let place = b"127.1.1.1:5060";
+        for (lines, expected) in [
+            ("Contact: <sip:a@127.1.1.1:5060;line=1>;expires=30\r\nExpires: 60\r\n", Some(30)),
+            ("Contact: <sip:a@127.1.1.1:5060;expires=5>\r\nExpires: 60\r\n", Some(60)),
+            ("m: sip:a@127.1.1.1:5060;q=1;Expires=31\r\n", Some(31)),
+            ("Contact: <sip:a@127.1.1.1:50601>;expires=30\r\n", None),
+            (
+                "Contact: <sip:b@c>;expires=9, <sip:a@127.1.1.1:5060>;expires=32, <sip:d@e>;expires=8\r\n",
+                Some(32),
+            ),
+            (
+                "Contact: <sip:b@c>;expires=9\r\nContact: <sip:a@127.1.1.1:5060>;expires=33\r\n",
+                Some(33),
+            ),
+            ("Contact: <sip:a@127.1.1.1:5060>\r\n", None),
+            ("Expires: 60\r\n", None),
+        ] {
+            let text = format!("{head}{lines}\r\n");
+            let response = Response::read(text.as_bytes()).unwrap();
+            assert_eq!(granted_secs(text.as_bytes(), &response, place), expected, "{lines}");
+        }
     }
 
     #[test]

@@ -387,8 +387,14 @@ impl<'a> Run<'a> {
             Leg::Bare | Leg::Knowing => number,
             Leg::Second => number | SECOND_LEG,
         };
-        let request =
-            Request { ua: sent.ua, address, port: port.number, sequence, cseq: sent.cseq };
+        let request = Request {
+            ua: sent.ua,
+            call: None,
+            address,
+            port: port.number,
+            sequence,
+            cseq: sent.cseq,
+        };
         let slot = port.outgoing.next_slot();
         let length = match &mut self.digest {
             None => {

@@ -5,7 +5,8 @@ use std::net::Ipv4Addr;
 
 use crate::digest::{Answer, CNONCE_BYTES, HEX_BYTES, NC_DIGITS};
 use crate::population::{
-    CALL_ID_BYTES, Population, TAG_BYTES, USER_DIGITS, UserAgent, write_decimal, write_hex,
+    CALL_ID_BYTES, Population, TAG_BYTES, USER_DIGITS, UserAgent, write_call_id_of, write_decimal,
+    write_hex, write_tag_of,
 };
 use crate::response::{Response, decimal};
 
@@ -64,9 +65,23 @@ impl Field {
     }
 }
 
+/// The parts of a registration that are the same in all of a template's requests.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Registering<'a> {
+    /// Of the addresses-of-record, and the realm.
+    pub(crate) domain: &'a str,
+    pub(crate) run: u32,
+    /// What Expires asks for.
+    pub(crate) expires_secs: u32,
+    /// Where all user agents are, unless each has an address of its own.
+    pub(crate) at: Option<Ipv4Addr>,
+}
+
 /// The changing parts of one request.
 pub(crate) struct Request {
     pub(crate) ua: UserAgent,
+    /// By which Call-ID and tag are made; none: those that the user agent registers with.
+    pub(crate) call: Option<u64>,
     pub(crate) address: Ipv4Addr,
     /// Five digits.
     pub(crate) port: u16,
@@ -78,14 +93,25 @@ pub(crate) struct Request {
 impl Template {
     /// A phone's REGISTER of about 500 bytes for `domain` with one contact.
     pub(crate) fn register(domain: &str, run: u32) -> Template {
-        let mut t = Template::registration(domain, run);
-        t.phone_headers();
-        t
+        Template::bare(&Registering { domain, run, expires_secs: 3600, at: None })
     }
 
     /// The same with digest credentials for the realm `domain`, RFC 7616 3.4.
     pub(crate) fn register_with_credentials(domain: &str, run: u32) -> Template {
-        let mut t = Template::registration(domain, run);
+        Template::with_credentials(&Registering { domain, run, expires_secs: 3600, at: None })
+    }
+
+    /// A phone's REGISTER.
+    pub(crate) fn bare(registering: &Registering<'_>) -> Template {
+        let mut t = Template::registration(registering);
+        t.phone_headers();
+        t
+    }
+
+    /// The same with digest credentials.
+    pub(crate) fn with_credentials(registering: &Registering<'_>) -> Template {
+        let domain = registering.domain;
+        let mut t = Template::registration(registering);
         t.literal("Authorization: Digest username=\"");
         t.place(Field::User);
         t.literal(&format!("\", realm=\"{domain}\", uri=\"sip:{domain}\", response=\""));
@@ -101,15 +127,16 @@ impl Template {
         t
     }
 
-    fn registration(domain: &str, run: u32) -> Template {
-        let mut t = Template::request("REGISTER", domain, run);
+    fn registration(registering: &Registering<'_>) -> Template {
+        let &Registering { domain, run, expires_secs, at } = registering;
+        let mut t = Template::request("REGISTER", domain, run, at);
         t.literal("Contact: <sip:");
         t.place(Field::User);
         t.literal("@");
-        t.place(Field::Address);
+        t.address(at);
         t.literal(":");
         t.place(Field::Port);
-        t.literal(";line=1>\r\nExpires: 3600\r\n");
+        t.literal(&format!(";line=1>\r\nExpires: {expires_secs}\r\n"));
         t
     }
 
@@ -125,7 +152,12 @@ impl Template {
 
     /// A phone's OPTIONS to the server itself.
     pub(crate) fn options(domain: &str, run: u32) -> Template {
-        let mut t = Template::request("OPTIONS", domain, run);
+        Template::options_from(domain, run, None)
+    }
+
+    /// The same from user agents that are all at one address, if there is one.
+    pub(crate) fn options_from(domain: &str, run: u32, at: Option<Ipv4Addr>) -> Template {
+        let mut t = Template::request("OPTIONS", domain, run, at);
         t.literal("Accept: application/sdp\r\n");
         t.phone_headers();
         t
@@ -179,6 +211,7 @@ impl Template {
         let mut user = [0; USER_DIGITS];
         population.write_user(request.ua, &mut user);
         let address = address_text(request.address);
+        let call = request.call.unwrap_or_else(|| u64::from(population.name(request.ua)));
         for &(field, at) in &self.places {
             match field {
                 Field::User => put(buffer, at, &user),
@@ -195,12 +228,12 @@ impl Template {
                 }
                 Field::CallId => {
                     let mut id = [0; CALL_ID_BYTES];
-                    population.write_call_id(request.ua, &mut id);
+                    write_call_id_of(call, &mut id);
                     put(buffer, at, &id);
                 }
                 Field::Tag => {
                     let mut tag = [0; TAG_BYTES];
-                    population.write_tag(request.ua, &mut tag);
+                    write_tag_of(call, &mut tag);
                     put(buffer, at, &tag);
                 }
                 Field::CSeq => {
@@ -231,7 +264,7 @@ impl Template {
             cseq: decimal(&bytes[cseq..cseq + CSEQ_DIGITS])?,
             method: bytes.split(|b| *b == b' ').next()?,
             contacts: 1,
-            challenge: None,
+            ..Response::default()
         })
     }
 
@@ -239,13 +272,13 @@ impl Template {
         self.places.iter().find(|(f, _)| *f == field).map(|(_, at)| *at)
     }
 
-    fn request(method: &str, domain: &str, run: u32) -> Template {
+    fn request(method: &str, domain: &str, run: u32, at: Option<Ipv4Addr>) -> Template {
         let mut t = Template { text: Vec::with_capacity(1024), places: Vec::new(), nonce_at: None };
         t.literal(method);
         t.literal(" sip:");
         t.literal(domain);
         t.literal(" SIP/2.0\r\nVia: SIP/2.0/UDP ");
-        t.place(Field::Address);
+        t.address(at);
         t.literal(":");
         t.place(Field::Port);
         t.literal(";rport;branch=");
@@ -284,6 +317,14 @@ impl Template {
         );
     }
 
+    /// The address `at`, or a place for one.
+    fn address(&mut self, at: Option<Ipv4Addr>) {
+        match at {
+            Some(address) => self.literal(&address.to_string()),
+            None => self.place(Field::Address),
+        }
+    }
+
     fn literal(&mut self, text: &str) {
         self.text.extend_from_slice(text.as_bytes());
     }
@@ -315,6 +356,7 @@ mod tests {
         // What an earlier request left in the buffer must not show through.
         let other = Request {
             ua: UserAgent(999_999_999),
+            call: None,
             address: Ipv4Addr::new(127, 227, 226, 225),
             port: 65535,
             sequence: u64::MAX,
@@ -330,6 +372,7 @@ mod tests {
         let population = Population::new(100, 1, 100);
         let request = Request {
             ua: UserAgent(42),
+            call: None,
             address: Ipv4Addr::new(127, 100, 101, 142),
             port: 20001,
             sequence: 0xabc,
@@ -340,7 +383,7 @@ mod tests {
         population.write_call_id(UserAgent(42), &mut id);
         let id = String::from_utf8(id.to_vec()).unwrap();
         let mut tag = [0; TAG_BYTES];
-        population.write_tag(UserAgent(42), &mut tag);
+        write_tag_of(42, &mut tag);
         let tag = String::from_utf8(tag.to_vec()).unwrap();
         let expected = format!(
             "REGISTER sip:sip.test SIP/2.0\r\n\
@@ -370,6 +413,7 @@ mod tests {
         let population = Population::new(100, 1, 100);
         let request = Request {
             ua: UserAgent(42),
+            call: None,
             address: Ipv4Addr::new(127, 100, 101, 142),
             port: 20001,
             sequence: 1,
@@ -403,6 +447,7 @@ mod tests {
         let population = Population::new(100, 1, 100);
         let request = Request {
             ua: UserAgent(7),
+            call: None,
             address: Ipv4Addr::new(127, 100, 100, 107),
             port: 20000,
             sequence: 1,
