@@ -143,7 +143,7 @@ impl Plan {
     pub fn new(workload: Workload, pace: Pace, extent: Extent) -> Plan {
         let round = match pace {
             Pace::Closed { .. } => Duration::from_micros(50),
-            Pace::Open { .. } => Duration::from_micros(5),
+            Pace::Open { .. } | Pace::Every { .. } => Duration::from_micros(5),
         };
         let warm_up = match extent {
             Extent::Requests(_) => Duration::ZERO,

@@ -191,7 +191,7 @@ impl Report {
         let seconds = metered.seconds();
         let (in_flight, rate) = match plan.pace {
             Pace::Closed { window } => (Some(window), None),
-            Pace::Open { rate } => (None, Some(rate)),
+            Pace::Open { .. } | Pace::Every { .. } => (None, plan.pace.rate()),
         };
         let mut report = Report {
             workload: plan.workload.name(),

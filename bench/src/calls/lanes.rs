@@ -5,6 +5,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use crate::sockets::Port;
+use crate::storm::Loss;
 use crate::sys::{BATCH, SendBatch};
 
 /// The kinds, in the order in which they leave.
@@ -28,13 +29,17 @@ pub(super) struct Lanes {
     batches: Vec<[SendBatch; KINDS]>,
     /// How often the kernel could not take a datagram at once.
     pub(super) blocked: u64,
+    /// Datagrams that left, by [`Kind`].
+    pub(super) sent: [u64; KINDS],
+    /// What loses some of them on purpose.
+    pub(super) loss: Option<Loss>,
 }
 
 impl Lanes {
     /// Lanes of so many ports that speak to `target`.
     pub(super) fn new(ports: usize, target: SocketAddrV4) -> Lanes {
         let batches = (0..ports).map(|_| std::array::from_fn(|_| SendBatch::new(target))).collect();
-        Lanes { batches, blocked: 0 }
+        Lanes { batches, blocked: 0, sent: [0; KINDS], loss: None }
     }
 
     /// Queues what `write` writes, of the length that it answers, to be sent from `source`.
@@ -51,7 +56,11 @@ impl Lanes {
         }
         let batch = &mut self.batches[index][kind as usize];
         let length = write(batch.next_slot());
+        if self.loss.as_mut().is_some_and(Loss::takes) {
+            return Ok(());
+        }
         batch.push(source, length);
+        self.sent[kind as usize] += 1;
         Ok(())
     }
 

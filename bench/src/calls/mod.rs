@@ -14,7 +14,7 @@ mod timers;
 
 pub use report::{CallCounts, CallReport, Held};
 
-pub(crate) use run::Calls;
+pub(crate) use run::{Calls, Sent};
 
 use std::time::Duration;
 
@@ -30,6 +30,10 @@ pub struct CallPlan {
     pub extent: Extent,
     /// How long a callee rings.
     pub ring: Ring,
+    /// How long the two talk before the caller hangs up.
+    pub talk: Duration,
+    /// Whether these are emergency calls: their INVITEs say so, RFC 3261 20.26 and RFC 7135.
+    pub emergency: bool,
     /// Time at the start that is left out of rates, latencies and CPU times.
     pub warm_up: Duration,
     /// T1, RFC 3261 17.1.1.1: what is not answered is sent again after it, and given up after 64 times as long.
@@ -61,6 +65,8 @@ impl CallPlan {
             pace,
             extent,
             ring: Ring::For(Duration::ZERO),
+            talk: Duration::ZERO,
+            emergency: false,
             warm_up: match extent {
                 Extent::Requests(_) => Duration::ZERO,
                 Extent::For(_) => Duration::from_millis(500),
@@ -68,7 +74,7 @@ impl CallPlan {
             t1: Duration::from_millis(500),
             round: match pace {
                 Pace::Closed { .. } => Duration::from_micros(50),
-                Pace::Open { .. } => Duration::from_micros(5),
+                Pace::Open { .. } | Pace::Every { .. } => Duration::from_micros(5),
             },
             sleeps: false,
             echo: false,

@@ -30,6 +30,12 @@ pub struct CallCounts {
     pub unacknowledged: u64,
     /// Calls in which a response did not come within the time of RFC 3261's timers.
     pub lost: u64,
+    /// Calls whose INVITE got a 200.
+    pub answered: u64,
+    /// Of the calls that were refused: what was refused was not the INVITE.
+    pub refused_after_answer: u64,
+    /// Of the calls that were lost: the INVITE got no final response.
+    pub unanswered: u64,
     /// Calls that have not ended: none, when a run is over.
     pub pending: u64,
     /// Messages that were sent again because nothing had come.
@@ -193,7 +199,7 @@ impl CallReport {
         let seconds = metered.seconds();
         let (in_flight, rate) = match plan.pace {
             Pace::Closed { window } => (Some(window), None),
-            Pace::Open { rate } => (None, Some(rate)),
+            Pace::Open { .. } | Pace::Every { .. } => (None, plan.pace.rate()),
         };
         let mut report = CallReport {
             target,

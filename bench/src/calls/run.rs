@@ -3,6 +3,9 @@
 
 mod callee;
 mod caller;
+mod steps;
+
+pub(crate) use steps::Sent;
 
 use std::collections::VecDeque;
 use std::io;
@@ -60,6 +63,8 @@ pub(crate) struct Calls<'a> {
     lateness: Histogram<u64>,
     measured_from_ns: u64,
     measured_until_ns: u64,
+    /// Time of a call that is not the server's: what the callee rings, where that is not to be measured.
+    discount_ns: u64,
     last_end_ns: u64,
     invite_bytes: usize,
     effort: Effort,
@@ -115,9 +120,10 @@ impl<'a> Calls<'a> {
                 u32::try_from(calls).unwrap_or(u32::MAX)
             }
             (Pace::Closed { window }, _, _) => window,
-            (Pace::Open { rate }, _, _) => {
-                let waits = plan.t1 * 64 + ring;
-                let most = nanoseconds(waits).div_ceil(1_000_000_000).saturating_mul(rate.into());
+            (Pace::Open { .. } | Pace::Every { .. }, _, _) => {
+                let rate = plan.pace.rate().map_or(1, u64::from);
+                let waits = plan.t1 * 64 + ring + plan.talk;
+                let most = nanoseconds(waits).div_ceil(1_000_000_000).saturating_mul(rate);
                 u32::try_from(most).unwrap_or(u32::MAX).min(OPEN_PLACES_MAX)
             }
         };
@@ -132,9 +138,10 @@ impl<'a> Calls<'a> {
                 ports: numbers,
                 run,
                 is_echo: plan.echo,
+                is_emergency: plan.emergency,
             },
             table: Table::new(places.saturating_add(64), run),
-            timers: Timers::new(plan.t1, ring),
+            timers: Timers::new(plan.t1, ring, plan.talk),
             lanes: Lanes::new(ports.len(), target),
             walk: Walk::new(population, Order::Scattered),
             distance: population.half(),
@@ -148,6 +155,7 @@ impl<'a> Calls<'a> {
             lateness: nanoseconds_histogram(),
             measured_from_ns: u64::MAX,
             measured_until_ns: u64::MAX,
+            discount_ns: 0,
             last_end_ns: 0,
             invite_bytes: 0,
             effort: Effort::default(),
@@ -319,7 +327,7 @@ impl<'a> Calls<'a> {
         let busy = self.table.len() - self.idle;
         let most = match self.plan.pace {
             Pace::Closed { window } => u64::from(window),
-            Pace::Open { .. } => ROUND_MAX,
+            Pace::Open { .. } | Pace::Every { .. } => ROUND_MAX,
         };
         let mut released = 0;
         while released < most.saturating_sub(busy).min(ROUND_MAX) {
@@ -539,6 +547,7 @@ impl<'a> Calls<'a> {
             Waits::ToRepeat => self.timers.repeat(timer, handle, end, now_ns),
             Waits::ForTheEnd => self.timers.wait(timer, handle, end, now_ns),
             Waits::ToAnswer => self.timers.ring(timer, handle, now_ns),
+            Waits::ToHangUp => self.timers.talk(timer, handle, now_ns),
         }
     }
 
@@ -593,6 +602,8 @@ enum Waits {
     ForTheEnd,
     /// To answer the call.
     ToAnswer,
+    /// To end it.
+    ToHangUp,
 }
 
 /// The CSeq of a method within a call.

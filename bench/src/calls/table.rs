@@ -30,6 +30,8 @@ pub(super) enum Caller {
     Cancelling,
     /// The final response, after its CANCEL.
     Cancelled,
+    /// That it has talked for long enough.
+    Talking,
     /// The 200 to its BYE.
     Leaving,
     /// Nothing.

@@ -51,6 +51,7 @@ pub(super) struct Texts<'a> {
     pub(super) ports: Vec<u16>,
     pub(super) run: u32,
     pub(super) is_echo: bool,
+    pub(super) is_emergency: bool,
 }
 
 /// A message being written.
@@ -86,6 +87,9 @@ impl Texts<'_> {
               Session-Expires: 1800\r\n\
               Accept: application/sdp\r\n",
         );
+        if self.is_emergency {
+            w.put(b"Priority: emergency\r\nResource-Priority: esnet.1\r\n");
+        }
         sdp(&mut w);
         w.length
     }
@@ -334,6 +338,7 @@ mod tests {
             ports: vec![20_000, 20_001],
             run: 0x1234,
             is_echo: false,
+            is_emergency: false,
         };
         let mut table = Table::new(4, 0x1234);
         let handle = table.begin(UserAgent(41), UserAgent(42), 5);

@@ -63,17 +63,20 @@ struct Entry {
 pub(super) struct Timers {
     t1_ns: u64,
     ring_ns: u64,
-    /// By doublings of T1, and one for callees that ring.
-    queues: [VecDeque<Entry>; LAST_DOUBLING as usize + 2],
+    talk_ns: u64,
+    /// By doublings of T1, one for callees that ring, and one for callers that talk.
+    queues: [VecDeque<Entry>; LAST_DOUBLING as usize + 3],
 }
 
 const RINGING: usize = LAST_DOUBLING as usize + 1;
+const TALKING: usize = RINGING + 1;
 
 impl Timers {
-    pub(super) fn new(t1: Duration, ring: Duration) -> Timers {
+    pub(super) fn new(t1: Duration, ring: Duration, talk: Duration) -> Timers {
         Timers {
             t1_ns: nanoseconds(t1).max(1),
             ring_ns: nanoseconds(ring),
+            talk_ns: nanoseconds(talk),
             queues: std::array::from_fn(|_| VecDeque::new()),
         }
     }
@@ -122,6 +125,13 @@ impl Timers {
         self.queues[RINGING].push_back(entry);
     }
 
+    /// Lets a caller talk.
+    pub(super) fn talk(&mut self, timer: &mut Timer, handle: Handle, now_ns: u64) {
+        *timer = Timer { due_ns: now_ns + self.talk_ns, began_ns: now_ns, step: 0 };
+        let entry = Entry { due_ns: timer.due_ns, handle, end: End::Caller };
+        self.queues[TALKING].push_back(entry);
+    }
+
     /// Something that waited until now. Whether it still waits for this is for the caller to see, with [`Timer::is_due`].
     pub(super) fn due(&mut self, now_ns: u64) -> Option<(u64, Handle, End)> {
         for queue in &mut self.queues {
@@ -161,7 +171,7 @@ mod tests {
     const MS: u64 = 1_000_000;
 
     fn waits(growth: Growth) -> Vec<u64> {
-        let mut timers = Timers::new(Duration::from_millis(500), Duration::ZERO);
+        let mut timers = Timers::new(Duration::from_millis(500), Duration::ZERO, Duration::ZERO);
         let mut timer = Timer::default();
         let handle = Handle::default();
         timers.repeat(&mut timer, handle, End::Caller, 7);
@@ -192,7 +202,8 @@ mod tests {
 
     #[test]
     fn what_has_stopped_is_not_due() {
-        let mut timers = Timers::new(Duration::from_millis(500), Duration::from_millis(20));
+        let mut timers =
+            Timers::new(Duration::from_millis(500), Duration::from_millis(20), Duration::ZERO);
         let mut timer = Timer::default();
         timers.ring(&mut timer, Handle::default(), 5);
         timer.stop();

@@ -29,6 +29,14 @@ impl Tally {
         self.histograms[class as usize].saturating_record(ns.max(NS_MIN));
     }
 
+    /// Records all that another histogram in nanoseconds holds.
+    pub fn merge(&mut self, class: Class, others: &Histogram<u64>) {
+        for value in others.iter_recorded() {
+            let ns = value.value_iterated_to().clamp(NS_MIN, NS_MAX);
+            self.histograms[class as usize].saturating_record_n(ns, value.count_at_value());
+        }
+    }
+
     /// Those of a class.
     pub fn of(&self, class: Class) -> &Histogram<u64> {
         &self.histograms[class as usize]

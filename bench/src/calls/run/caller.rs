@@ -64,6 +64,7 @@ impl Calls<'_> {
             Caller::Proceeding
             | Caller::Cancelling
             | Caller::Cancelled
+            | Caller::Talking
             | Caller::Leaving
             | Caller::Gone => {}
         }
@@ -95,8 +96,10 @@ impl Calls<'_> {
         match call.caller {
             Caller::Calling | Caller::Proceeding | Caller::Cancelling | Caller::Cancelled => {
                 self.counts.finals += 1;
+                self.counts.answered += 1;
                 if self.is_measured(call.due_ns) {
-                    self.setup.saturating_record((now_ns - call.due_ns).max(1));
+                    let time_ns = (now_ns - call.due_ns).saturating_sub(self.discount_ns);
+                    self.setup.saturating_record(time_ns.max(1));
                 }
                 let routes = routes_reversed(message.record_route.lines());
                 if !self.table.keep_dialog(handle, message.contact, routes, message.to) {
@@ -104,21 +107,31 @@ impl Calls<'_> {
                     return Ok(());
                 }
                 self.say(handle, Say::Ack)?;
-                self.say(handle, Say::Bye)?;
-                self.with(handle, |call| {
-                    call.caller = Caller::Leaving;
-                    call.bye_ns = now_ns;
-                });
-                self.wait(handle, End::Caller, Waits::ToRepeat, now_ns);
+                if self.plan.talk.is_zero() {
+                    return self.hang_up(handle, now_ns);
+                }
+                self.with(handle, |call| call.caller = Caller::Talking);
+                self.wait(handle, End::Caller, Waits::ToHangUp, now_ns);
                 Ok(())
             }
             // RFC 3261 13.2.2.4: the ACK is repeated.
-            Caller::Leaving => self.repeat(handle, Say::Ack),
+            Caller::Talking | Caller::Leaving => self.repeat(handle, Say::Ack),
             Caller::Gone => {
                 self.counts.duplicate += 1;
                 Ok(())
             }
         }
+    }
+
+    /// The caller says BYE.
+    fn hang_up(&mut self, handle: Handle, now_ns: u64) -> io::Result<()> {
+        self.say(handle, Say::Bye)?;
+        self.with(handle, |call| {
+            call.caller = Caller::Leaving;
+            call.bye_ns = now_ns;
+        });
+        self.wait(handle, End::Caller, Waits::ToRepeat, now_ns);
+        Ok(())
     }
 
     pub(super) fn caller_hears_refusal(
@@ -150,7 +163,7 @@ impl Calls<'_> {
             }
             // RFC 3261 17.1.1.2: the ACK is repeated.
             Caller::Gone => self.repeat(handle, Say::AckToRefusal(message.to)),
-            Caller::Leaving => {
+            Caller::Talking | Caller::Leaving => {
                 self.counts.mismatched += 1;
                 Ok(())
             }
@@ -172,6 +185,7 @@ impl Calls<'_> {
             }
             (Caller::Leaving, _) => {
                 self.counts.finals += 1;
+                self.counts.refused_after_answer += 1;
                 self.settle(handle, Ending::Refused(status), now_ns);
             }
             (
@@ -179,6 +193,7 @@ impl Calls<'_> {
                 | Caller::Proceeding
                 | Caller::Cancelling
                 | Caller::Cancelled
+                | Caller::Talking
                 | Caller::Gone,
                 _,
             ) => self.counts.mismatched += 1,
@@ -204,6 +219,7 @@ impl Calls<'_> {
                 Caller::Calling
                 | Caller::Proceeding
                 | Caller::Cancelled
+                | Caller::Talking
                 | Caller::Leaving
                 | Caller::Gone,
                 _,
@@ -222,7 +238,10 @@ impl Calls<'_> {
             (Caller::Calling, Next::Again) => (Say::Invite, Growth::Doubling),
             (Caller::Cancelling, Next::Again) => (Say::Cancel, Growth::UpToT2),
             (Caller::Leaving, Next::Again) => (Say::Bye, Growth::UpToT2),
+            (Caller::Talking, _) => return self.hang_up(handle, now_ns),
             (Caller::Proceeding | Caller::Cancelled, _) | (_, Next::GiveUp) => {
+                let is_settled = matches!(caller, Caller::Leaving | Caller::Gone);
+                self.counts.unanswered += u64::from(!is_settled);
                 self.settle(handle, Ending::Lost, now_ns);
                 return Ok(());
             }
