@@ -71,7 +71,8 @@ pub fn udp_drops(port: u16) -> io::Result<u64> {
         + fs::read_to_string("/proc/net/udp6").map_or(0, |table| drops_in(&table, port)))
 }
 
-fn drops_in(table: &str, port: u16) -> u64 {
+/// The same in the text of /proc/net/udp or udp6.
+pub(crate) fn drops_in(table: &str, port: u16) -> u64 {
     let suffix = format!(":{port:04X}");
     table
         .lines()
