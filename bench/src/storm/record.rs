@@ -63,7 +63,7 @@ impl Class {
     }
 }
 
-/// A whole run.
+/// A whole run. Every number in it is finite: JSON has no others, so that what cannot be told is absent.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Run {
     /// [`SCHEMA`].
@@ -256,9 +256,10 @@ pub struct Second {
     pub server_cpu_ns: Option<u64>,
     /// What the server says it dropped after reading, by reason, where it has metrics that are understood.
     pub server_drops: BTreeMap<String, u64>,
-    /// Age of datagrams when the server read them, counts by upper bound in microseconds, where it has that metric.
+    /// Age of datagrams when the server read them, counts by upper bound in microseconds, where it has that metric. What is older than
+    /// its last bound stands at [`f64::MAX`].
     pub server_queue_age_us: Option<Vec<(f64, u64)>>,
-    /// Latency of what was answered in this second, all of SIP, counts by upper bound in microseconds.
+    /// Latency of what was answered in this second, all of SIP, counts by upper bound in microseconds; the bounds rise.
     pub answer_age_us: Vec<(f64, u64)>,
     /// Share of the second that the generator was busy.
     pub generator_busy: f64,
@@ -294,12 +295,14 @@ pub struct Outcome {
     pub goodput_share: f64,
     /// The same in the first 5 s.
     pub goodput_share_first_5_secs: f64,
-    /// Datagrams that the server's address was sent for each user agent that registered.
-    pub amplification: f64,
+    /// Datagrams that the server's address was sent for each user agent that registered; absent where none did.
+    pub amplification: Option<f64>,
     /// Jain's index over the times to register of user agents that honour Retry-After.
     pub fairness: Option<f64>,
-    /// Latencies by class, in microseconds.
+    /// Latencies from the start of the arrival on, by class, in microseconds.
     pub latency: BTreeMap<String, Percentiles>,
+    /// The same of the time before it: what the storm's are held against.
+    pub latency_before: BTreeMap<String, Percentiles>,
     /// Calls during the storm.
     pub calls: CallCounts,
     /// Emergency calls during the storm.
@@ -317,6 +320,8 @@ pub struct ClientOutcome {
     pub user_agents: u64,
     /// How many registered.
     pub registered: u64,
+    /// Attempts that they began in all.
+    pub attempts: u64,
     /// Seconds from the first datagram to the binding.
     pub p50_secs: f64,
     /// The same.
