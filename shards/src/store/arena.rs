@@ -3,8 +3,10 @@
 //!
 //! The budget is cut into pages of 4 KiB. A page serves strings of one size class while it holds any and goes back to the
 //! common pool with its last one, so a change of traffic cannot strand more than one page a class beyond what the
-//! strings' own places cause. What does not fit into a page takes 2, 4, 8 or 16 neighbouring ones: the pool is a buddy
-//! allocator of five sizes. A string is stored behind its length (2 bytes) in a multiple of 8 bytes.
+//! strings' own places cause. An empty page that is all the room its class has stays with it until the pool needs it: where
+//! strings come and go one by one, each would be brought a page and take it back. What does not fit into a page takes 2, 4, 8 or
+//! 16 neighbouring ones: the pool is a buddy allocator of five sizes. A string is stored behind its length (2 bytes) in a
+//! multiple of 8 bytes.
 
 use super::{Full, Prefetch};
 use alloc::vec;
@@ -38,9 +40,9 @@ pub struct Usage {
     pub string_bytes: usize,
     /// In places that hold a string: its length, and what rounding up cost.
     pub rounding_bytes: usize,
-    /// In pages of a class: places without a string, and ends too short for one. Only strings of that class go there.
+    /// In pages of a class that hold strings: places without one, and ends too short for one. Only strings of that class go there.
     pub class_free_bytes: usize,
-    /// In pages that are free for anything.
+    /// In pages that hold nothing, which are free for anything.
     pub free_bytes: usize,
 }
 
@@ -53,8 +55,11 @@ pub struct Arena {
     free: [u32; ORDERS],
     /// First page of each class that has a free place.
     open: [u32; CLASSES],
+    /// The page of each class that has stayed with it empty; it may be in use again.
+    spare: [u32; CLASSES],
     string_bytes: usize,
     place_bytes: usize,
+    /// Pages that hold nothing, spare ones among them.
     free_pages: usize,
 }
 
@@ -103,6 +108,7 @@ impl Arena {
             pages: vec![page; count],
             free: [NONE; ORDERS],
             open: [NONE; CLASSES],
+            spare: [NONE; CLASSES],
             string_bytes: 0,
             place_bytes: 0,
             free_pages: count,
@@ -229,6 +235,7 @@ impl Arena {
             State::Class(class) => self.give_place(number, class, unit % PAGE_UNITS),
             State::Block(order) => {
                 self.place_bytes -= PAGE_BYTES << order;
+                self.free_pages += 1 << order;
                 self.free_block(number, order as usize);
             }
             State::Free(_) | State::Inner => panic!("a reference that outlived its string"),
@@ -277,7 +284,9 @@ impl Arena {
                 }
                 State::Class(class) => {
                     let (places, strings) = self.check_places(number, class);
-                    assert!(places > 0, "an empty page of class {class}");
+                    let is_spare = self.spare[class as usize] as usize == number;
+                    assert!(places > 0 || is_spare, "an empty page of class {class}");
+                    free_pages += usize::from(places == 0);
                     open_pages += usize::from(page.has_room(class));
                     place_bytes += places * CLASS_UNITS[class as usize] as usize * UNIT_BYTES;
                     string_bytes += strings;
@@ -372,6 +381,7 @@ impl Arena {
             page.free = read_u16(&self.bytes, (first as usize + unit as usize) * UNIT_BYTES);
             unit
         };
+        self.free_pages -= usize::from(page.live == 0);
         page.live += 1;
         if !page.has_room(class) {
             self.unlink_open(number, class);
@@ -388,6 +398,16 @@ impl Arena {
         let had_room = page.has_room(class);
         page.live -= 1;
         if page.live == 0 {
+            self.free_pages += 1;
+            let open = self.open[class as usize];
+            if open == NONE || open == number && page.next == NONE {
+                (page.free, page.fresh) = (NO_UNIT, 0);
+                self.spare[class as usize] = number;
+                if !had_room {
+                    self.push_open(number, class);
+                }
+                return;
+            }
             if had_room {
                 self.unlink_open(number, class);
             }
@@ -404,6 +424,7 @@ impl Arena {
     #[allow(clippy::cast_possible_truncation, reason = "an order, below 5")]
     fn take_block(&mut self, order: usize) -> Result<u32, Full> {
         let number = self.take_pages(order)?;
+        self.free_pages -= 1 << order;
         self.pages[number as usize].state = State::Block(order as u8);
         self.place_bytes += PAGE_BYTES << order;
         Ok(first_unit(number))
@@ -411,19 +432,44 @@ impl Arena {
 
     /// Takes a block from the smallest order that has one, and gives back the upper halves it does not need.
     fn take_pages(&mut self, order: usize) -> Result<u32, Full> {
-        let from = (order..ORDERS).find(|&from| self.free[from] != NONE).ok_or(Full)?;
+        let mut from = self.order_for(order);
+        if from.is_none() {
+            self.take_spares();
+            from = self.order_for(order);
+        }
+        let from = from.ok_or(Full)?;
         let number = self.free[from];
         self.unlink_free(number, from);
         for half in (order..from).rev() {
             self.push_free(number + (1 << half), half);
         }
-        self.free_pages -= 1 << order;
         Ok(number)
+    }
+
+    /// The smallest order from `order` on that has a block.
+    #[inline]
+    fn order_for(&self, order: usize) -> Option<usize> {
+        (order..ORDERS).find(|&from| self.free[from] != NONE)
+    }
+
+    /// Brings the pages that have stayed with their class, and are still empty, back to the pool.
+    #[cold]
+    fn take_spares(&mut self) {
+        for class in 0..CLASSES {
+            let number = core::mem::replace(&mut self.spare[class], NONE);
+            if let Some(page) = self.pages.get(number as usize)
+                && let State::Class(own) = page.state
+                && usize::from(own) == class
+                && page.live == 0
+            {
+                self.unlink_open(number, own);
+                self.free_block(number, 0);
+            }
+        }
     }
 
     /// Gives a block back, together with its buddy where that is free, and so on.
     fn free_block(&mut self, mut number: u32, mut order: usize) {
-        self.free_pages += 1 << order;
         while order < ORDERS - 1 {
             let buddy = number ^ 1 << order;
             if self.pages.get(buddy as usize).is_none_or(|page| page.state != free_state(order)) {

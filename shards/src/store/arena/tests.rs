@@ -46,6 +46,30 @@ fn a_change_of_lengths_finds_the_whole_budget_again() {
 }
 
 #[test]
+fn an_empty_page_stays_with_its_class_until_another_needs_it() {
+    let mut arena = Arena::new(16 * PAGE_BYTES);
+    let lengths = [10, 100, 1000, 4000];
+    let all_free = Usage { free_bytes: 16 * PAGE_BYTES, ..Usage::default() };
+    let places = [(); 2].map(|()| {
+        lengths.map(|length| {
+            let string = arena.insert(&[1; 4094][..length]).unwrap();
+            arena.remove(string);
+            arena.check();
+            assert_eq!(arena.usage(), all_free);
+            string
+        })
+    });
+    let [first, second] = places;
+    assert_eq!(first, second, "each finds the page that it had");
+    // All sixteen are wanted at once.
+    let whole = arena.insert(&[2; Arena::STRING_BYTES_MAX]).unwrap();
+    arena.check();
+    assert_eq!(arena.insert(b""), Err(Full));
+    arena.remove(whole);
+    assert_eq!(arena.usage(), all_free);
+}
+
+#[test]
 fn what_is_too_long_is_refused() {
     let mut arena = Arena::new(32 * PAGE_BYTES);
     assert_eq!(arena.insert(&[0; Arena::STRING_BYTES_MAX + 1]), Err(Full));
