@@ -159,9 +159,10 @@ pub struct Scaled {
     pub outage: Option<Outage>,
     /// What they ask for when they register, in seconds.
     pub expires_secs: u32,
-    /// The shortest time in which all could be registered, in seconds: `T_min`.
+    /// The shortest time in which all could be registered, in seconds: `T_min`. Of a ramp, 99 % of them, since its last stragglers take as long
+    /// as they like; of a herd, in one cycle; 0 where nobody arrives together.
     pub t_min_secs: f64,
-    /// From where `t_min_secs` counts: the end of an outage, or 0. T99 / `T_min` is (T99 - this) / `T_min`.
+    /// From where `t_min_secs` counts: the end of an outage before which nobody could be registered, or 0. T99 / `T_min` is (T99 - this) / `T_min`.
     pub t_min_from_secs: f64,
     /// When the server dies.
     pub restart_at_secs: Option<f64>,

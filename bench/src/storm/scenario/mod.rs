@@ -5,6 +5,13 @@
 //! [`super::record::Scaled`], in numbers as they are played. SIP's own timers, what phones wait before they try again, and calls never
 //! shrink: they are read from here.
 
+pub mod builtin;
+mod read;
+mod scale;
+
+pub use read::{parse, read};
+pub use scale::{Headroom, Wanted, generator_busy, protected_share, scale};
+
 use serde::{Deserialize, Serialize};
 
 /// All that a run is made of. Its file's keys have the same names.
