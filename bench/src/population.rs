@@ -223,7 +223,7 @@ impl Walk {
 }
 
 /// A step near `size` / phi that shares no factor with `size`, so that it meets every place.
-fn golden_stride(size: u32) -> u32 {
+pub(crate) fn golden_stride(size: u32) -> u32 {
     if size < 2 {
         return 0;
     }

@@ -8,6 +8,7 @@
 //! The crowd takes time and datagrams and gives datagrams; it has no clock and no socket, so that a simulated server can stand where
 //! the live one stands. Whatever plays a scenario leaves a [`record::Run`], and everything that is printed or drawn is made from that alone.
 
+pub mod crowd;
 pub mod live;
 pub mod record;
 pub mod scenario;

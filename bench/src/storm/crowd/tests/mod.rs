@@ -1,0 +1,3 @@
+//! What a crowd does, told as flows: who sends what, what comes back, what time passes.
+
+mod transactions;
