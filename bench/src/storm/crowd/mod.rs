@@ -313,7 +313,7 @@ impl Crowd {
         outcome.registered_share = self.counts.total_registered as f64 / f64::from(self.own.max(1));
         outcome.attempts = self.counts.own.begun;
         let registered = self.ends.registered().max(1) as f64;
-        outcome.amplification = self.counts.sent as f64 / registered;
+        outcome.amplification = Some(self.counts.sent as f64 / registered);
     }
 
     /// What the server calls itself, where it does.

@@ -90,6 +90,7 @@ impl Ends {
             let of_client = ClientOutcome {
                 user_agents: times.user_agents,
                 registered: times.histogram.len(),
+                attempts: 0,
                 p50_secs: if times.histogram.is_empty() { 0.0 } else { at(0.5) },
                 p99_secs: if times.histogram.is_empty() { 0.0 } else { at(0.99) },
             };
