@@ -73,6 +73,21 @@ impl Generator {
         self.next_cseq = cseq.clamp(CSEQ_MIN, i32::MAX as u32);
     }
 
+    /// The sockets, what the user agents know of digest, and the CSeq of the next run, for whoever goes on with the same user agents.
+    pub(crate) fn into_parts(self) -> (Vec<Port>, Option<Accounts>, u32) {
+        (self.ports, self.accounts, self.next_cseq)
+    }
+
+    /// The CSeq of the next run.
+    pub(crate) fn next_cseq(&self) -> u32 {
+        self.next_cseq
+    }
+
+    /// The numbers of the source ports.
+    pub(crate) fn port_numbers(&self) -> Vec<u16> {
+        self.ports.iter().map(|port| port.number).collect()
+    }
+
     /// The user agents.
     pub fn population(&self) -> &Population {
         &self.population
@@ -139,7 +154,7 @@ impl Generator {
 
 /// A number that no earlier run of this machine's day used, so that no server takes a request
 /// for a retransmission of one from another run.
-fn fresh_run_id() -> u32 {
+pub(crate) fn fresh_run_id() -> u32 {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     (mix(nanoseconds(since_epoch)) >> 32) as u32
 }

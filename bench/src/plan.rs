@@ -124,6 +124,8 @@ pub struct Plan {
     pub pace: Pace,
     /// How long.
     pub extent: Extent,
+    /// User agents of lower numbers take no part.
+    pub from: u32,
     /// Time at the start that is left out of rates, latencies and CPU times.
     pub warm_up: Duration,
     /// After how long an unanswered request counts as lost. Nothing is sent twice.
@@ -150,6 +152,16 @@ impl Plan {
             Extent::For(_) => Duration::from_millis(500),
         };
         let timeout = Duration::from_secs(2);
-        Plan { workload, pace, extent, warm_up, timeout, round, sleeps: false, server_pid: None }
+        Plan {
+            workload,
+            pace,
+            extent,
+            from: 0,
+            warm_up,
+            timeout,
+            round,
+            sleeps: false,
+            server_pid: None,
+        }
     }
 }

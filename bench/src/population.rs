@@ -129,6 +129,8 @@ pub(crate) enum Order {
 /// Walks a population again and again, a run of requests from one port after the other.
 #[derive(Debug)]
 pub(crate) struct Walk {
+    /// The lowest of them.
+    first: u32,
     size: u32,
     sharing: u32,
     ports: Vec<PortWalk>,
@@ -152,7 +154,13 @@ struct PortWalk {
 
 impl Walk {
     pub(crate) fn new(population: &Population, order: Order) -> Walk {
-        let &Population { size, ports, sharing, .. } = population;
+        Walk::within(population, order, 0)
+    }
+
+    /// The same without the user agents below `first`.
+    pub(crate) fn within(population: &Population, order: Order, first: u32) -> Walk {
+        let &Population { ports, sharing, .. } = population;
+        let size = population.size.saturating_sub(first).max(1);
         let pairs = size.div_ceil(sharing);
         let ports = (0..ports)
             .map(|port| {
@@ -165,6 +173,7 @@ impl Walk {
             })
             .collect();
         Walk {
+            first,
             size,
             sharing,
             ports,
@@ -188,7 +197,7 @@ impl Walk {
         if self.pair.is_empty() {
             self.pair = self.next_pair();
         }
-        let ua = UserAgent(self.pair.start);
+        let ua = UserAgent(self.first + self.pair.start);
         self.pair.start += 1;
         self.left_in_lap -= 1;
         (ua, self.lap)
@@ -324,6 +333,15 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_lap_can_leave_out_the_first() {
+        let population = Population::new(1000, 8, ADDRESSES_MAX);
+        let mut walk = Walk::within(&population, Order::Scattered, 900);
+        let seen: HashSet<u32> = (0..100).map(|_| walk.next().0.0).collect();
+        assert_eq!(seen, (900..1000).collect());
+        assert_eq!(walk.next().1, 1);
     }
 
     #[test]

@@ -96,7 +96,7 @@ impl<'a> Run<'a> {
             template,
             digest,
             run_id,
-            walk: Walk::new(population, plan.workload.order()),
+            walk: Walk::within(population, plan.workload.order(), plan.from),
             cseq_base: cseq,
             cseq_last: cseq,
             flight: Flight::new(plan.pace.flight_room(plan.timeout)),

@@ -36,6 +36,11 @@ impl Processes {
         Ok(Processes { pids })
     }
 
+    /// Their numbers.
+    pub(crate) fn pids(&self) -> &[u32] {
+        &self.pids
+    }
+
     /// CPU time in nanoseconds of all their threads that still run.
     pub fn cpu_ns(&self) -> io::Result<u64> {
         let mut total = 0;

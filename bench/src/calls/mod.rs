@@ -34,6 +34,8 @@ pub struct CallPlan {
     pub talk: Duration,
     /// Whether these are emergency calls: their INVITEs say so, RFC 3261 20.26 and RFC 7135.
     pub emergency: bool,
+    /// The domain that the callers are from, where it is not the callees'. A server has no accounts of them, and asks them for no credentials.
+    pub from_domain: Option<String>,
     /// Time at the start that is left out of rates, latencies and CPU times.
     pub warm_up: Duration,
     /// T1, RFC 3261 17.1.1.1: what is not answered is sent again after it, and given up after 64 times as long.
@@ -67,6 +69,7 @@ impl CallPlan {
             ring: Ring::For(Duration::ZERO),
             talk: Duration::ZERO,
             emergency: false,
+            from_domain: None,
             warm_up: match extent {
                 Extent::Requests(_) => Duration::ZERO,
                 Extent::For(_) => Duration::from_millis(500),

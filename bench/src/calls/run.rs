@@ -135,6 +135,7 @@ impl<'a> Calls<'a> {
             texts: Texts {
                 population,
                 domain: domain.as_bytes(),
+                from_domain: plan.from_domain.as_deref().unwrap_or(domain).as_bytes(),
                 ports: numbers,
                 run,
                 is_echo: plan.echo,

@@ -47,6 +47,8 @@ pub(super) enum Transaction {
 pub(super) struct Texts<'a> {
     pub(super) population: &'a Population,
     pub(super) domain: &'a [u8],
+    /// Of callers.
+    pub(super) from_domain: &'a [u8],
     /// The ports of the population, in order.
     pub(super) ports: Vec<u16>,
     pub(super) run: u32,
@@ -278,7 +280,7 @@ impl Texts<'_> {
         w.put(b"From: <sip:");
         w.put(&self.user(call.caller_ua));
         w.put(b"@");
-        w.put(self.domain);
+        w.put(self.from_domain);
         w.put(b">;tag=");
         w.put(&call.from_tag);
         w.put(b"\r\nCall-ID: ");
@@ -335,6 +337,7 @@ mod tests {
         let texts = Texts {
             population: &population,
             domain: b"sip.test",
+            from_domain: b"sip.test",
             ports: vec![20_000, 20_001],
             run: 0x1234,
             is_echo: false,

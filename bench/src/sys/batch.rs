@@ -133,6 +133,11 @@ impl SendBatch {
         self.filled
     }
 
+    /// Forgets what is queued.
+    pub(crate) fn clear(&mut self) {
+        self.filled = 0;
+    }
+
     /// Copies `message` into every slot, so that later only the changing bytes are written.
     pub(crate) fn prefill(&mut self, message: &[u8]) {
         assert!(message.len() <= SLOT_BYTES, "a message fits a slot");

@@ -53,6 +53,11 @@ pub(crate) fn thread_cpu_ns() -> u64 {
         + u64::try_from(time.tv_nsec).unwrap_or(0)
 }
 
+/// The CPUs on which the calling thread may run.
+pub(crate) fn own_cpus() -> Vec<usize> {
+    core_affinity::get_core_ids().unwrap_or_default().into_iter().map(|core| core.id).collect()
+}
+
 /// Pins the calling thread to `cpu`; false where that is not possible.
 pub fn pin_to_cpu(cpu: usize) -> bool {
     core_affinity::set_for_current(core_affinity::CoreId { id: cpu })

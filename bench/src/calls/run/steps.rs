@@ -67,6 +67,11 @@ impl Calls<'_> {
         self.table.len()
     }
 
+    /// Whether they are emergency calls.
+    pub(crate) fn is_emergency(&self) -> bool {
+        self.plan.emergency
+    }
+
     /// What has happened since the first call.
     pub(crate) fn counts(&self) -> &CallCounts {
         &self.counts

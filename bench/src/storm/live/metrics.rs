@@ -78,7 +78,8 @@ impl Scrape {
                 }
                 "queue_age_seconds_bucket" => {
                     let bound = sample.label("le").and_then(|le| le.parse::<f64>().ok());
-                    let bound_us = bound.map_or(f64::INFINITY, |seconds| seconds * 1e6);
+                    // What is beyond the last bound has a finite one too, for JSON.
+                    let bound_us = bound.filter(|b| b.is_finite()).map_or(f64::MAX, |s| s * 1e6);
                     // Positive numbers are in the order of their bits.
                     *ages.entry(bound_us.to_bits()).or_default() += count;
                 }
@@ -209,7 +210,7 @@ mod tests {
         assert_eq!((scrape.received, scrape.sent), (123, 99));
         assert_eq!(scrape.verdict("replied"), 93);
         assert_eq!(scrape.dropped["too-old"], 7);
-        assert_eq!(scrape.queue_age_counts(), [(1000.0, 5), (f64::INFINITY, 2)]);
+        assert_eq!(scrape.queue_age_counts(), [(1000.0, 5), (f64::MAX, 2)]);
         assert_eq!(Scrape::read("kamailio_core_rcv_requests 5\n"), None);
     }
 

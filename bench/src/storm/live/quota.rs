@@ -172,6 +172,11 @@ impl Quota {
         write(&self.group.join("cgroup.procs"), &pid.to_string())
     }
 
+    /// The part of a CPU that it leaves.
+    pub(crate) fn part(&self) -> f64 {
+        self.share.part()
+    }
+
     /// How often it was throttled, and for how long in nanoseconds.
     #[cfg(test)]
     fn throttled(&self) -> (u64, u64) {

@@ -1,0 +1,363 @@
+//! One run from its beginning to its end: what is measured, started, slowed, prepared and played, in this order. Each step is done elsewhere.
+
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::thread;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::capacity::{Headroom, Kappa};
+use super::outcome::{self, Work};
+use super::preparation::{Cast, Stage};
+use super::quota::{Quota, SHARES, Share};
+use super::reconcile::{self, Sums, Trouble};
+use super::server::{self, Server, Task};
+use super::storm::{Seen, storm};
+use super::{Beginning, Error, Mode, Observer, Options, Played, Target, while_doing};
+use crate::generator::Generator;
+use crate::population::Population;
+use crate::storm::record::{About, Capacity, Label, Outcome, Reconciliation, Run, SCHEMA};
+use crate::storm::scenario::{self, Arrival, Need, Scenario, scale};
+use crate::sys::{self, Interrupts};
+use crate::watch::Processes;
+
+/// Plays a scenario, on the calling thread and one more, and answers with the run. A server of our own and the quota are gone afterwards.
+///
+/// # Errors
+/// Whatever keeps the storm from beginning, or the system from carrying it out. An interrupt in the storm is none: the run then
+/// says that it was cut short.
+pub fn play(options: &Options, observer: &mut dyn Observer) -> Result<Played, Error> {
+    let _interrupts = Interrupts::catch().map_err(while_doing("catching interrupts"))?;
+    can_be_played(&options.scenario)?;
+    let cpus = Cpus::choose(options)?;
+    let run = cpus.aside(|| playing(options, &cpus, observer));
+    run
+}
+
+fn playing(options: &Options, cpus: &Cpus, observer: &mut dyn Observer) -> Result<Played, Error> {
+    let (scenario, domain) = (&options.scenario, &options.domain);
+    let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    observer.note("measuring the generator against an echo and into a void");
+    let headroom = cpus
+        .on_generators(|| Headroom::measure(cpus.server, domain))
+        .map_err(while_doing("measuring the generator"))?;
+    uninterrupted()?;
+
+    observer.note("measuring what the server can do");
+    let mut server = first_server(options, cpus)?;
+    let mut generator = Generator::open(server.address, domain, Cast::for_capacity(), 0)
+        .map_err(while_doing("opening the generator's sockets"))?;
+    let pid = server.pid;
+    let mut kappa = cpus.on_generators(|| Kappa::measure(&mut generator, scenario, pid))?;
+    uninterrupted()?;
+    let chosen = choose_share(options, &server, &kappa, &headroom)?;
+    if let Some(share) = chosen {
+        observer.note(&format!(
+            "measuring it again within {} us of CPU time in {} us",
+            share.quota_us, share.period_us
+        ));
+        let _quota = slow(&server, share)?;
+        kappa = cpus.on_generators(|| Kappa::measure(&mut generator, scenario, pid))?;
+        uninterrupted()?;
+    }
+    drop(generator);
+
+    let limits = scenario::Headroom {
+        messages: headroom.messages_per_second,
+        registrations: headroom.registrations_per_second,
+        sends: headroom.send_only_per_second,
+    };
+    let mut scaled = scale(scenario, kappa.per_second, Some(limits), options.wanted);
+    if let Some(most) = options.seconds_most {
+        scaled.end_secs = scaled.end_secs.min(most);
+    }
+    let cast = Cast::new(&scaled);
+    if let Target::Own(executable) = &options.server {
+        observer.note("starting Seawall anew with everybody's accounts");
+        drop(server);
+        server = own_server(options, cpus, executable, &cast.subscribers(), cast.bindings())?;
+    }
+
+    observer.note(&format!("preparing {} user agents", scaled.user_agents));
+    let stage = Stage {
+        scenario,
+        scaled: &scaled,
+        target: server.address,
+        source: source_towards(&server)?,
+        domain,
+        seed: options.seed,
+        cpu: cpus.generator,
+    };
+    let part = cpus.on_generators(|| stage.set(&cast))?;
+    uninterrupted()?;
+    let quota = chosen.map(|share| slow(&server, share)).transpose()?;
+
+    let mut capacity = Capacity {
+        kappa: kappa.per_second,
+        registration_us: kappa.registration_us,
+        echo_messages_per_second: headroom.messages_per_second,
+        echo_registrations_per_second: headroom.registrations_per_second,
+        send_only_per_second: headroom.send_only_per_second,
+        refusal_cost: None,
+    };
+    let mut about = About {
+        started_unix_secs: started.as_secs(),
+        version: options.version.clone(),
+        cpu: cpu_name(),
+        cpus: thread::available_parallelism().map_or(1, usize::from),
+        server_cpus: vec![cpus.server],
+        generator_cpu: cpus.generator,
+        kernel: line_of("/proc/sys/kernel/osrelease"),
+        seed: options.seed,
+        command: options.command.clone(),
+        server: "unknown".to_owned(),
+        target: server.address.to_string(),
+        server_configuration: server.configuration().map(str::to_owned),
+        label: quota.as_ref().map_or(Label::Unscaled, Quota::label),
+    };
+    observer.note("waiting for the server to be quiet");
+    observer.begins(&Beginning { about: &about, scenario, scaled: &scaled, capacity: &capacity });
+    let seen = storm(part, &scaled, &mut server, quota.as_ref(), observer)?;
+    let version = seen.scrape.as_ref().and_then(|scrape| scrape.version.clone());
+    if let Some(name) = version.or_else(|| seen.played.crowd.server()) {
+        about.server = name;
+    }
+    drop(quota);
+
+    let reconciliation = reconcile::reconcile(&sums(&seen, scenario));
+    let trouble = Trouble {
+        lateness_p99_us: seen.played.lateness.value_at_quantile(0.99) as f64 / 1e3,
+        blocked: seen.played.counted.blocked,
+        preempted: seen.played.preempted,
+        kappa: kappa.limited_by_generator,
+        server_ended: seen.server_ended.clone(),
+    };
+    capacity.refusal_cost = refusal_cost(&seen, &reconciliation, scenario, &capacity);
+    let mut outcome = Outcome::default();
+    seen.played.crowd.fill(&mut outcome);
+    let tallies = (&seen.before, &seen.after);
+    outcome::complete(&mut outcome, &scaled, kappa.per_second, &seen.seconds, tallies);
+    let mut tally = seen.before;
+    tally.add(&seen.after);
+    let run = Run {
+        schema: SCHEMA,
+        about,
+        scenario: scenario.clone(),
+        scaled,
+        capacity,
+        invalid: reconcile::invalid(&reconciliation, &trouble),
+        seconds: seen.seconds,
+        outcome,
+        reconciliation,
+        cut_short: seen.played.cut_short,
+    };
+    Ok(Played { run, tally })
+}
+
+/// Which CPU is whose.
+struct Cpus {
+    all: Vec<usize>,
+    server: usize,
+    generator: usize,
+}
+
+impl Cpus {
+    fn choose(options: &Options) -> Result<Cpus, Error> {
+        let all = sys::own_cpus();
+        let generator = options.generator_cpu.or_else(|| all.last().copied());
+        let generator = generator.ok_or(Error::OneCpu)?;
+        let other = || all.iter().copied().find(|cpu| *cpu != generator);
+        let server = options.server_cpu.or_else(other).ok_or(Error::OneCpu)?;
+        if server == generator { Err(Error::OneCpu) } else { Ok(Cpus { all, server, generator }) }
+    }
+
+    /// Does something away from the generator's CPU, and puts the calling thread back where it was.
+    fn aside<T>(&self, act: impl FnOnce() -> T) -> T {
+        let others: Vec<usize> =
+            self.all.iter().copied().filter(|cpu| *cpu != self.generator).collect();
+        // Where that is refused, the run says by itself how much the generator was disturbed.
+        let _moved = sys::stay_on(&others);
+        let done = act();
+        let _back = sys::stay_on(&self.all);
+        done
+    }
+
+    /// Does something on the generator's CPU, on a thread of its own.
+    fn on_generators<T: Send>(&self, act: impl FnOnce() -> T + Send) -> T {
+        thread::scope(|scope| {
+            let acting = scope.spawn(|| {
+                sys::pin_to_cpu(self.generator);
+                act()
+            });
+            acting.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+}
+
+fn can_be_played(scenario: &Scenario) -> Result<(), Error> {
+    for need in &scenario.needs {
+        let what = match need {
+            Need::Tls => "SIP over TLS, which neither the generator nor Seawall speaks yet",
+            Need::SlowBackend => {
+                "a server whose credentials come from a backend that can be made slow, which Seawall does not have yet"
+            }
+        };
+        return Err(Error::Needs(format!("{} {} needs {what}", scenario.id, scenario.title)));
+    }
+    Ok(())
+}
+
+fn uninterrupted() -> Result<(), Error> {
+    if Interrupts::came() { Err(Error::Interrupted) } else { Ok(()) }
+}
+
+/// The server with which the capacity is measured.
+fn first_server(options: &Options, cpus: &Cpus) -> Result<Server, Error> {
+    match &options.server {
+        Target::Own(executable) => {
+            let users = Cast::for_capacity();
+            own_server(options, cpus, executable, &[&users], users.size())
+        }
+        Target::There { address, pid, metrics } => {
+            server::is_ours(*address.ip(), options.i_own_this_network)?;
+            if options.scenario.restart.is_some() {
+                let what = "this scenario kills its server and starts it again, which is done only to a Seawall of our own";
+                return Err(Error::Needs(what.to_owned()));
+            }
+            Ok(Server::there(*address, *metrics, *pid)?)
+        }
+    }
+}
+
+fn own_server(
+    options: &Options,
+    cpus: &Cpus,
+    executable: &Path,
+    users: &[&Population],
+    bindings: u32,
+) -> Result<Server, Error> {
+    let task = Task {
+        executable,
+        folder: &options.folder,
+        cpu: cpus.server,
+        domain: &options.domain,
+        users: options.scenario.registration.digest.then_some(users),
+        // Hash tables are no longer quick when they are full to the brim.
+        bindings: bindings + bindings / 10 + 1000,
+    };
+    Ok(Server::start(&task)?)
+}
+
+/// Whether the server is slowed, and to what.
+fn choose_share(
+    options: &Options,
+    server: &Server,
+    kappa: &Kappa,
+    headroom: &Headroom,
+) -> Result<Option<Share>, Error> {
+    let limits = scenario::Headroom {
+        messages: headroom.messages_per_second,
+        registrations: headroom.registrations_per_second,
+        sends: headroom.send_only_per_second,
+    };
+    let reaches = |part: f64| {
+        let per_second = kappa.per_second * part;
+        let scaled = scale(&options.scenario, per_second, Some(limits), options.wanted);
+        scaled.multiple >= scaled.multiple_asked
+    };
+    let largest = || SHARES.into_iter().find(|share| reaches(share.part())).unwrap_or(SHARES[3]);
+    match options.mode {
+        Mode::Unscaled => Ok(None),
+        Mode::Slowed(_) if server.pid.is_none() => {
+            let what = "to slow a server its process must be known: name it with --server-pid";
+            Err(Error::Needs(what.to_owned()))
+        }
+        Mode::Slowed(Some(part)) => Ok(Some(Share::nearest(part))),
+        Mode::Slowed(None) => Ok(Some(largest())),
+        Mode::Auto => {
+            let comes_together = !matches!(options.scenario.arrival, Arrival::Steady { .. });
+            let is_needed = comes_together && !reaches(1.0) && server.pid.is_some();
+            // Without the privilege the run is unscaled, and its label says so.
+            Ok((is_needed && Quota::new(SHARES[0]).is_ok()).then(largest))
+        }
+    }
+}
+
+/// Puts a quota around the server's processes.
+fn slow(server: &Server, share: Share) -> Result<Quota, Error> {
+    let quota = Quota::new(share)?;
+    let pids = server.pid.map(Processes::under).transpose();
+    let processes = pids.map_err(while_doing("looking for the server's processes"))?;
+    for &pid in processes.iter().flat_map(Processes::pids) {
+        quota.take(pid)?;
+    }
+    Ok(quota)
+}
+
+/// The one address from which all must speak to a server that is not on this machine's loopback.
+fn source_towards(server: &Server) -> Result<Option<Ipv4Addr>, Error> {
+    if server.address.ip().is_loopback() {
+        return Ok(None);
+    }
+    server::local_address(server.address)
+        .map(Some)
+        .map_err(while_doing("looking for the address from which the server is reached"))
+}
+
+fn sums(seen: &Seen, scenario: &Scenario) -> Sums {
+    let counted = &seen.played.counted;
+    let crowd = &counted.crowd;
+    let calls = [&counted.ordinary, &counted.emergency];
+    let of_calls =
+        |value: fn(&super::counts::OfCalls) -> u64| calls.into_iter().map(value).sum::<u64>();
+    let no_answers =
+        crowd.provisional + of_calls(|calls| calls.trying) + of_calls(|calls| calls.requests);
+    let crlf_share = scenario.keep_alive.map_or(0.0, |keep_alive| 1.0 - keep_alive.options_share);
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a share of a count"
+    )]
+    let crlfs = (crowd.sent_keep_alives as f64 * crlf_share) as u64;
+    Sums {
+        sent: counted.sent(),
+        read: counted.read,
+        answers: counted.read.saturating_sub(no_answers),
+        refused: crowd.own.refused.sum()
+            + crowd.others.refused.sum()
+            + of_calls(|calls| calls.counts.refused),
+        not_to_be_answered: counted.not_to_be_answered() + crlfs,
+        kernel: seen.kernel,
+        server: seen.scrape.clone(),
+        restarted: seen.restarted,
+    }
+}
+
+fn refusal_cost(
+    seen: &Seen,
+    reconciliation: &Reconciliation,
+    scenario: &Scenario,
+    capacity: &Capacity,
+) -> Option<f64> {
+    let counted = &seen.played.counted;
+    let read = reconciliation.read_by_server.unwrap_or_else(|| {
+        reconciliation.sent.saturating_sub(reconciliation.dropped_at_server_sockets)
+    });
+    let work = Work {
+        cpu_ns: seen.server_cpu_ns?,
+        read,
+        registered: counted.crowd.own.registered + counted.crowd.others.registered,
+        legs: if scenario.registration.digest { 2 } else { 1 },
+        other: counted.ordinary.sent.all + counted.emergency.sent.all,
+    };
+    outcome::refusal_cost(&work, capacity)
+}
+
+fn cpu_name() -> String {
+    let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let name = text.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
+    name.map_or_else(|| std::env::consts::ARCH.to_owned(), |(_, name)| name.trim().to_owned())
+}
+
+fn line_of(path: &str) -> String {
+    std::fs::read_to_string(path).unwrap_or_default().trim().to_owned()
+}
