@@ -6,6 +6,7 @@
 //! shrink: they are read from here.
 
 pub mod builtin;
+pub mod describe;
 mod read;
 mod scale;
 

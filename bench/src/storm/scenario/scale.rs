@@ -6,7 +6,7 @@
 //! they try again) keeps its length, and so weighs more in a quick run.
 
 use super::super::record::{Capacity, Scaled};
-use super::{Arrival, Nonces, Outage, Scenario, Size};
+use super::{Arrival, Nonces, Outage, Retry, Scenario, Size};
 
 /// The most that others may take of a server, as a share: some of it has to be left for those who come.
 pub(super) const PROTECTED_MOST: f64 = 0.95;
@@ -115,6 +115,12 @@ pub fn generator_busy(scenario: &Scenario, scaled: &Scaled, kappa: f64, headroom
     let work = (answered + scaled.steady_per_second) / headroom.registrations
         + calls * MESSAGES_OF_A_CALL / headroom.messages;
     others + work
+}
+
+/// Datagrams a second for REGISTER, at the moment at which they are most, if nobody is answered and all resend.
+pub(super) fn datagrams_unanswered(scenario: &Scenario, scaled: &Scaled) -> f64 {
+    let (first, resent) = datagrams_at_worst(scenario, scaled);
+    (first + resent) * ours_with_hostile(scenario)
 }
 
 /// All REGISTERs for each one that a user agent sends.
@@ -330,6 +336,11 @@ fn datagrams_at_worst(scenario: &Scenario, scaled: &Scaled) -> (f64, f64) {
         population * (begun(scaled, secs) - begun(scaled, secs - width)).max(0.0) / width
     };
     let mut worst = (0.0, 0.0);
+    if dark_until > 0.0 {
+        // Whoever is in an attempt when an outage ends sends within T2.
+        let within = f64::from(scenario.timers.t2_ms) / 1e3;
+        worst.1 = population * attempting(scenario, scaled, dark_until) / within;
+    }
     // A moment at which somebody sends is one of the arrival, or later by a timer.
     for after in std::iter::once(0.0).chain(later.iter().copied()) {
         for moment in times(scaled).skip(1).step_by(40).map(|secs| secs + after) {
@@ -344,6 +355,54 @@ fn datagrams_at_worst(scenario: &Scenario, scaled: &Scaled) -> (f64, f64) {
         }
     }
     worst
+}
+
+/// The share of the population that is in the middle of an attempt at `secs`, where none was ever answered.
+fn attempting(scenario: &Scenario, scaled: &Scaled, secs: f64) -> f64 {
+    // So many of each client, who come one after the other and draw all that is drawn evenly.
+    const SAMPLES: u32 = 400;
+    let lasts = f64::from(TIMER_F_IN_T1 * scenario.timers.t1_ms) / 1e3;
+    let evenly = |sample: u32, stride: u32| {
+        (f64::from(sample.wrapping_mul(stride) % SAMPLES) + 0.5) / f64::from(SAMPLES)
+    };
+    let mut share = 0.0;
+    for client in &scenario.clients {
+        for sample in 0..SAMPLES {
+            let mut begins = beginning(scaled, evenly(sample, 1));
+            let mut failures = 0;
+            while begins + lasts <= secs {
+                failures += 1;
+                begins += lasts + wait_secs(client.retry, failures, evenly(sample, 7 * failures));
+            }
+            if begins <= secs {
+                share += client.share / f64::from(SAMPLES);
+            }
+        }
+    }
+    share
+}
+
+/// When that part of the population has begun.
+fn beginning(scaled: &Scaled, part: f64) -> f64 {
+    let (mut before, mut after) = (0.0, scaled.arrival_secs);
+    for _ in 0..32 {
+        let middle = f64::midpoint(before, after);
+        if begun(scaled, middle) < part { before = middle } else { after = middle }
+    }
+    after
+}
+
+/// What a client waits after so many failures by silence, for a draw from 0 to 1.
+fn wait_secs(retry: Retry, failures: u32, draw: f64) -> f64 {
+    match retry {
+        Retry::Fixed { after_timeout_secs, spread, .. } => {
+            after_timeout_secs * (1.0 + spread * (2.0 * draw - 1.0))
+        }
+        Retry::Backoff { base_secs, most_secs } => {
+            let whole = (base_secs * f64::from(failures).exp2()).min(most_secs);
+            whole * (0.5 + draw / 2.0)
+        }
+    }
 }
 
 /// When an unanswered REGISTER is sent again, counted from the first time: RFC 3261 17.1.2.2, Timer E until Timer F.

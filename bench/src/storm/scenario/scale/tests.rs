@@ -28,17 +28,18 @@ fn a_quick_run_is_a_part_in_a_part_of_the_time() {
     close(scaled.arrival_secs, 10.0);
     close(scaled.t_min_secs, 100.0);
     assert_eq!(scaled.expires_secs, 3600);
-    // 2.5 times 100 s.
-    close(scaled.end_secs, 250.0);
+    // Twice 100 s.
+    close(scaled.end_secs, 200.0);
     let scaled = scale(&plain(), KAPPA, None, QUICK);
     assert_eq!(scaled.user_agents, 400_000);
     close(scaled.multiple, 10.0);
     close(scaled.arrival_secs, 2.0);
     close(scaled.t_min_secs, 20.0);
     assert_eq!(scaled.expires_secs, 720);
-    // 2.5 times 20 s are 50; phones' patience asks for 45.
-    close(scaled.end_secs, 50.0);
-    close(scale(&plain(), KAPPA, None, Wanted { scale: 0.1, ..QUICK }).end_secs, 45.0);
+    // Twice 20 s; below that phones' patience asks for 40.
+    close(scaled.end_secs, 40.0);
+    close(scale(&plain(), KAPPA, None, Wanted { scale: 0.1, ..QUICK }).end_secs, 40.0);
+    close(scale(&plain(), KAPPA, None, Wanted { scale: 0.3, ..QUICK }).end_secs, 60.0);
 }
 
 #[test]
@@ -111,7 +112,7 @@ fn an_outage_is_not_held_against_the_server() {
     let scaled = scale(&scenario, KAPPA, None, QUICK);
     close(scaled.t_min_from_secs, 16.0);
     close(scaled.t_min_secs, 21.053);
-    close(scaled.end_secs, 16.0 + 52.63);
+    close(scaled.end_secs, 16.0 + 42.106);
     // One in the middle is time that is lost, but nothing is counted from its end.
     let mut scenario = plain();
     scenario.outage = Some(Outage { from_secs: 5.0, for_secs: 20.0 });
@@ -135,11 +136,11 @@ fn a_herd_keeps_its_height_and_does_not_go_below_a_minute() {
     let scenario = builtin::find("S7").unwrap().scenario();
     let scaled = scale(&scenario, KAPPA, None, FULL);
     assert_eq!((scaled.user_agents, scaled.expires_secs), (480_000, 120));
-    // 2 % of 60 s to both sides; 24 kappa within 2.4 s; two more cycles, and 45 s.
+    // 2 % of 60 s to both sides; 24 kappa within 2.4 s; two more cycles, and twice 24 s.
     close(scaled.arrival_secs, 2.4);
     close(scaled.multiple, 10.0);
     close(scaled.t_min_secs, 24.0);
-    close(scaled.end_secs, 2.0 * 60.0 + 60.0);
+    close(scaled.end_secs, 2.0 * 60.0 + 48.0);
     let scaled = scale(&scenario, KAPPA, None, QUICK);
     close(scaled.scale, 0.5);
     assert_eq!((scaled.user_agents, scaled.expires_secs), (240_000, 60));
@@ -200,6 +201,29 @@ fn what_nobody_answers_is_sent_eleven_times() {
     scenario.arrival = Arrival::Uniform { over_secs: 0.4 };
     let (first, resent) = datagrams_at_worst(&scenario, &scale(&scenario, KAPPA, None, FULL));
     close(first + resent, 5_000_000.0);
+}
+
+#[test]
+fn at_the_end_of_an_outage_whoever_is_in_an_attempt_sends() {
+    let mut scenario = builtin::find("S5").unwrap().scenario();
+    let at_end = |scenario: &Scenario, wanted| {
+        datagrams_at_worst(scenario, &scale(scenario, KAPPA, None, wanted))
+    };
+    // After 16 s nobody has given up: 400,000 within 4 s, and a little more of those who came last and are still at 1 to 3.5 s.
+    let (first, resent) = at_end(&scenario, QUICK);
+    assert!(first < 1.0 && (100_000.0..140_000.0).contains(&resent), "{resent}");
+    // After 80 s all have given up once, at 32 to 62 s. Of those who wait for 30 s the first to come, within 18 s of 30, try again: 0.6. Of
+    // the rude nearly all do, since 5 s of waiting are 5 of 37. Back-offs of 30 to 60 s end from 62 s on.
+    scenario.clients.retain(|client| client.name == "fixed-30");
+    scenario.clients[0].share = 1.0;
+    close(at_end(&scenario, FULL).1 / (2_000_000.0 * 0.6 / 4.0), 1.0);
+    scenario.clients[0].retry =
+        Retry::Fixed { after_timeout_secs: 120.0, after_refusal_secs: 1.0, spread: 0.0 };
+    close(at_end(&scenario, FULL).1, 0.0);
+    scenario.clients[0].retry = Retry::Backoff { base_secs: 30.0, most_secs: 1800.0 };
+    // One who gave up at x and waits for y, each of 30 s evenly: x + y <= 18 in a triangle of 18 x 18 / 2 in 30 x 30, 0.18.
+    let share = at_end(&scenario, FULL).1 / (2_000_000.0 / 4.0);
+    assert!((share - 0.18).abs() < 0.02, "{share}");
 }
 
 #[test]
