@@ -2,14 +2,17 @@
 //! that comes back shows by it whether it loops. It owns no transaction and keeps no branch.
 //!
 //! ```text
-//! z9hG4bK                 the magic cookie
-//! t or s                  of a transaction, or stateless
-//! core         4 digits   the core of the transaction; 0 where stateless
-//! place       16 digits   index and generation of the transaction; a seed where stateless
+//! z9hG4bKt                the magic cookie; of a transaction
+//! core         4 digits   the core of the transaction
+//! place       16 digits   index and generation of the transaction
 //! loop hash   16 digits   what RFC 5393 4.2.2 calls the loop detection part
-//! MAC         16 digits   `SipHash`-2-4 of the above under a key of the node
+//! seal        16 digits   `SipHash`-2-4 of the above under a key of the node
+//!
+//! z9hG4bKs                the magic cookie; stateless
+//! seed        16 digits   a hash of what makes the request the same
 //! ```
-//! The MAC needs no more than 64 bits: a forged branch can only be tried here, one datagram a try.
+//! A transaction keeps its seal: what comes back is not sealed again but compared. The seal needs no more than 64 bits: a forged
+//! branch can only be tried here, one datagram a try.
 
 use super::digits::{hex8, hex16, read_hex8, read_hex16};
 use crate::io::CoreId;
@@ -17,7 +20,6 @@ use crate::location::{HomeHash, Sip};
 use crate::store::Handle;
 use crate::wire::{HeaderId, Malformed, Message, Via};
 use core::fmt;
-use subtle::ConstantTimeEq;
 
 /// Where the client transaction of a branch is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -28,65 +30,107 @@ pub(super) struct Token {
     pub(super) handle: Handle,
 }
 
-/// A branch as it is written into a Via.
+/// What a branch says of its transaction: where it is, and that it is that one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Claim {
+    /// Where it should be.
+    pub(super) token: Token,
+    /// What it is recognised by there.
+    pub(super) seal: Seal,
+}
+
+/// What nobody can write who has not seen it: a MAC of all else in the branch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Seal(u64);
+
+/// A branch as it is written into a Via: the end of a line, from the semicolon on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct BranchText([u8; BYTES]);
+pub(super) struct BranchText {
+    line_end: [u8; LINE_END_BYTES],
+    used: usize,
+}
 
 const HEAD_BYTES: usize = 8;
 const BYTES: usize = HEAD_BYTES + 4 + 3 * 16;
 const PARAM: &[u8; 8] = b";branch=";
+const LINE_END_BYTES: usize = PARAM.len() + BYTES + 2;
 const OF_A_TRANSACTION: &[u8; HEAD_BYTES] = b"z9hG4bKt";
 const STATELESS: &[u8; HEAD_BYTES] = b"z9hG4bKs";
+/// What branches begin with that are told apart everywhere and for all time, RFC 3261 8.1.1.7.
+const MAGIC_COOKIE: &[u8] = b"z9hG4bK";
+
+impl Seal {
+    /// That of a transaction of which nothing was sent yet.
+    pub(super) const NONE: Seal = Seal(0);
+
+    #[inline]
+    fn new(key: &[u8; 16], token: Token, loop_hash: u64) -> Self {
+        let mut seal = Sip::<2>::new(key);
+        seal.word(u64::from(token.core.0));
+        seal.word(place(token.handle));
+        seal.word(loop_hash);
+        Seal(seal.finish())
+    }
+}
 
 impl BranchText {
-    /// The branch of a client transaction. `loop_hash` is that of the request, of [`loop_hash()`].
+    /// The branch of a client transaction, and its seal. `loop_hash` is that of the request, of [`loop_hash()`].
     #[must_use]
-    pub(super) fn new(key: &[u8; 16], token: Token, loop_hash: u64) -> Self {
-        let Token { core, handle } = token;
-        let place = u64::from(handle.index) | u64::from(handle.generation) << 32;
-        Parts { head: *OF_A_TRANSACTION, core: core.0, place, loop_hash }.written(key)
+    pub(super) fn new(key: &[u8; 16], token: Token, loop_hash: u64) -> (Self, Seal) {
+        let seal = Seal::new(key, token, loop_hash);
+        let mut line_end = [b'\n'; LINE_END_BYTES];
+        let (front, rest) = line_end.split_at_mut(PARAM.len() + HEAD_BYTES);
+        let (param, head) = front.split_at_mut(PARAM.len());
+        param.copy_from_slice(PARAM);
+        head.copy_from_slice(OF_A_TRANSACTION);
+        let (core, rest) = rest.split_at_mut(4);
+        let [a, b, c, d, ..] = hex8(u32::from(token.core.0));
+        core.copy_from_slice(&[a, b, c, d]);
+        let numbers = [place(token.handle), loop_hash, seal.0];
+        let (digits, end) = rest.as_chunks_mut::<16>();
+        for (digits, number) in digits.iter_mut().zip(numbers) {
+            *digits = hex16(number);
+        }
+        end[0] = b'\r';
+        (BranchText { line_end, used: LINE_END_BYTES }, seal)
     }
 
     /// A branch without a transaction, RFC 3261 16.11: the same request has to get the same one, so `seed` is a hash of what makes
     /// it the same.
     #[must_use]
-    pub(super) fn stateless(key: &[u8; 16], seed: u64, loop_hash: u64) -> Self {
-        Parts { head: *STATELESS, core: 0, place: seed, loop_hash }.written(key)
+    pub(super) fn stateless(seed: u64) -> Self {
+        let mut line_end = [0; LINE_END_BYTES];
+        let mut used = 0;
+        for part in [&PARAM[..], STATELESS, &hex16(seed), b"\r\n"] {
+            line_end[used..used + part.len()].copy_from_slice(part);
+            used += part.len();
+        }
+        BranchText { line_end, used }
     }
 
     /// The text as the only parameter of a Via line, and the line's end: one block, which is copied at once.
     #[must_use]
     #[inline]
-    pub(super) fn as_line_end(&self) -> [u8; PARAM.len() + BYTES + 2] {
-        let mut line_end = [b'\n'; PARAM.len() + BYTES + 2];
-        let (param, rest) = line_end.split_at_mut(PARAM.len());
-        param.copy_from_slice(PARAM);
-        let (text, rest) = rest.split_at_mut(BYTES);
-        text.copy_from_slice(&self.0);
-        rest[0] = b'\r';
-        line_end
+    pub(super) fn as_line_end(&self) -> &[u8] {
+        self.line_end.get(..self.used).unwrap_or_default()
     }
 
     /// The text: the magic cookie of RFC 3261 8.1.1.7, and digits.
     #[cfg(test)]
     pub(super) fn as_bytes(&self) -> &[u8] {
-        &self.0
+        &self.line_end[PARAM.len()..self.used - 2]
     }
 }
 
-/// What one of our branches says; `None` where it is not that of a transaction, or not written with this key. Whether the
-/// transaction is still there, its slab tells.
+/// What one of our branches says; `None` where it is not that of a transaction. Whether it is true, the transaction's seal tells.
 #[must_use]
-pub(super) fn read(branch: &[u8], key: &[u8; 16]) -> Option<(Token, u64)> {
-    let branch: &[u8; BYTES] = branch.try_into().ok()?;
-    let (parts, mac) = Parts::read(branch)?;
-    let is_sealed = bool::from(parts.mac(key).ct_eq(&mac));
-    if !is_sealed || parts.head != *OF_A_TRANSACTION {
-        return None;
-    }
+pub(super) fn read(branch: &[u8]) -> Option<Claim> {
+    let Parts { core, place, seal, .. } = Parts::of(branch)?;
+    let place = read_hex16(place)?;
     #[allow(clippy::cast_possible_truncation, reason = "its two halves")]
-    let handle = Handle { index: parts.place as u32, generation: (parts.place >> 32) as u32 };
-    Some((Token { core: CoreId(parts.core), handle }, parts.loop_hash))
+    let handle = Handle { index: place as u32, generation: (place >> 32) as u32 };
+    let token = Token { core: self::core(core).map(CoreId)?, handle };
+    Some(Claim { token, seal: Seal(read_hex16(seal)?) })
 }
 
 /// The core that a branch names, for moving a response there. It is believed only once that core has read it; `None` where it
@@ -94,40 +138,40 @@ pub(super) fn read(branch: &[u8], key: &[u8; 16]) -> Option<(Token, u64)> {
 #[must_use]
 #[inline]
 pub fn core_of(branch: &[u8]) -> Option<CoreId> {
-    let branch: &[u8; BYTES] = branch.try_into().ok()?;
-    let (head, rest) = branch.split_first_chunk()?;
-    if head != OF_A_TRANSACTION {
-        return None;
-    }
-    core(rest.first_chunk()?).map(CoreId)
+    core(Parts::of(branch)?.core).map(CoreId)
 }
 
-/// The loop hash in a branch that has the form of ours, of a transaction or without. Nothing shows that we wrote it: who lies about
-/// it loses his own request.
+/// The loop hash in a branch that has the form of a transaction's. Nothing shows that we wrote it: who lies about it loses his own
+/// request.
 #[must_use]
 #[inline]
 pub(super) fn loop_hash_of(branch: &[u8]) -> Option<u64> {
-    let (parts, _) = Parts::read(branch.try_into().ok()?)?;
-    Some(parts.loop_hash)
+    read_hex16(Parts::of(branch)?.loop_hash)
 }
 
 /// What tells a spiral from a loop, RFC 3261 16.6 step 8 and RFC 5393 4.2.2: a keyed hash of what decides where a request goes.
 /// `uri` is its Request-URI as it was received. A request that comes back unchanged but for its Vias and Max-Forwards has the same
-/// hash; the method is left out, so that an ACK or a CANCEL with the same fields has it too.
+/// hash; the method is left out, so that an ACK or a CANCEL with the same fields has it too. `call` is a keyed hash of its Call-ID.
+/// Route counts where `routes` says so: what is ours in it has done its work, and does not come back.
 #[must_use]
-pub(super) fn loop_hash(key: &LoopKey, message: &Message<'_>, uri: &[u8]) -> u64 {
-    let call_id = message.call_id();
+pub(super) fn loop_hash(
+    key: &LoopKey,
+    call: u64,
+    message: &Message<'_>,
+    uri: &[u8],
+    routes: bool,
+) -> u64 {
     let (from_tag, to_tag) =
         (message.from().tag.unwrap_or_default(), message.to().tag.unwrap_or_default());
     let mut hash = LoopHash { key: key.0, hash: 0 };
     // Lengths go first, so that no byte can wander from one field to the next.
-    hash.word(length(uri) << 48 | length(call_id) << 32 | u64::from(message.cseq().number));
-    hash.word(length(from_tag) << 16 | length(to_tag));
-    for field in [uri, call_id, from_tag, to_tag] {
+    hash.words(length(uri) << 48 | length(from_tag) << 32 | u64::from(message.cseq().number), call);
+    hash.word(length(to_tag));
+    for field in [uri, from_tag, to_tag] {
         hash.text(field);
     }
     for id in [HeaderId::Route, HeaderId::ProxyRequire, HeaderId::ProxyAuthorization] {
-        if !message.has(id) {
+        if !message.has(id) || id == HeaderId::Route && !routes {
             continue;
         }
         for value in message.values(id) {
@@ -140,10 +184,23 @@ pub(super) fn loop_hash(key: &LoopKey, message: &Message<'_>, uri: &[u8]) -> u64
 
 /// What stands for all that makes a request the same where it is passed on without a transaction, RFC 3261 16.11.
 #[must_use]
-pub(super) fn stateless_seed(key: &LoopKey, same: &[u8]) -> u64 {
+pub(super) fn stateless_seed(key: &LoopKey, message: &Message<'_>, uri: &[u8]) -> u64 {
     let mut hash = LoopHash { key: key.0, hash: 0 };
-    hash.word(length(same));
-    hash.text(same);
+    match message.branch() {
+        Some(branch) if branch.starts_with(MAGIC_COOKIE) => {
+            hash.word(length(branch));
+            hash.text(branch);
+        }
+        Some(_) | None => {
+            hash.word(u64::from(message.cseq().number));
+            let (from, to) = (message.from().tag, message.to().tag);
+            let fields = [message.via().raw, message.call_id(), uri].into_iter();
+            for field in fields.chain(from).chain(to) {
+                hash.word(length(field));
+                hash.text(field);
+            }
+        }
+    }
     hash.finish()
 }
 
@@ -255,57 +312,32 @@ fn length(field: &[u8]) -> u64 {
     field.len() as u64 & 0xFFFF
 }
 
-/// What is in a branch, but for the MAC.
-struct Parts {
-    head: [u8; HEAD_BYTES],
-    core: u16,
-    place: u64,
-    loop_hash: u64,
+/// Where a handle leads.
+#[inline]
+fn place(handle: Handle) -> u64 {
+    u64::from(handle.index) | u64::from(handle.generation) << 32
 }
 
-impl Parts {
+/// The digits of a branch that has the form of a transaction's.
+struct Parts<'b> {
+    core: &'b [u8; 4],
+    place: &'b [u8; 16],
+    loop_hash: &'b [u8; 16],
+    seal: &'b [u8; 16],
+}
+
+impl<'b> Parts<'b> {
     #[inline]
-    fn read(branch: &[u8; BYTES]) -> Option<(Parts, u64)> {
+    fn of(branch: &'b [u8]) -> Option<Self> {
+        let branch: &[u8; BYTES] = branch.try_into().ok()?;
         let (head, rest) = branch.split_first_chunk()?;
-        if head != OF_A_TRANSACTION && head != STATELESS {
+        if head != OF_A_TRANSACTION {
             return None;
         }
-        let (core_digits, rest) = rest.split_first_chunk()?;
+        let (core, rest) = rest.split_first_chunk()?;
         let (place, rest) = rest.split_first_chunk()?;
-        let (loop_hash, mac) = rest.split_first_chunk()?;
-        let parts = Parts {
-            head: *head,
-            core: core(core_digits)?,
-            place: read_hex16(place)?,
-            loop_hash: read_hex16(loop_hash)?,
-        };
-        Some((parts, read_hex16(mac.first_chunk()?)?))
-    }
-
-    #[inline]
-    fn written(&self, key: &[u8; 16]) -> BranchText {
-        let mut text = [0; BYTES];
-        let (head, rest) = text.split_at_mut(HEAD_BYTES);
-        head.copy_from_slice(&self.head);
-        let (core, rest) = rest.split_at_mut(4);
-        let [a, b, c, d, ..] = hex8(u32::from(self.core));
-        core.copy_from_slice(&[a, b, c, d]);
-        let numbers = [self.place, self.loop_hash, self.mac(key)];
-        for (place, number) in rest.as_chunks_mut::<16>().0.iter_mut().zip(numbers) {
-            *place = hex16(number);
-        }
-        BranchText(text)
-    }
-
-    #[inline]
-    fn mac(&self, key: &[u8; 16]) -> u64 {
-        let mut seal = Sip::<2>::new(key);
-        // One byte of the head is not always the same.
-        let [.., kind] = self.head;
-        seal.word(u64::from(kind) << 16 | u64::from(self.core));
-        seal.word(self.place);
-        seal.word(self.loop_hash);
-        seal.finish()
+        let (loop_hash, seal) = rest.split_first_chunk()?;
+        Some(Parts { core, place, loop_hash, seal: seal.first_chunk()? })
     }
 }
 
@@ -336,11 +368,14 @@ mod tests {
             [(0, 0, 0, 0), (3, 70_000, 9, 1 << 63), (u16::MAX, u32::MAX, u32::MAX, u64::MAX)]
         {
             let token = token(core, index, generation);
-            let text = BranchText::new(&KEY, token, hash);
-            assert_eq!(read(text.as_bytes(), &KEY), Some((token, hash)));
+            let (text, seal) = BranchText::new(&KEY, token, hash);
+            assert_eq!(read(text.as_bytes()), Some(Claim { token, seal }));
             assert_eq!(core_of(text.as_bytes()), Some(token.core));
             assert_eq!(loop_hash_of(text.as_bytes()), Some(hash));
-            assert_eq!(read(text.as_bytes(), b"another key 1234"), None);
+            assert_ne!(BranchText::new(b"another key 1234", token, hash).1, seal);
+            assert_ne!(BranchText::new(&KEY, token, hash ^ 1).1, seal);
+            assert!(text.as_line_end().starts_with(b";branch=z9hG4bKt"));
+            assert!(text.as_line_end().ends_with(b"\r\n"));
             let text = text.as_bytes();
             assert!(text.starts_with(b"z9hG4bK") && text.len() <= 60);
             assert!(text.iter().all(u8::is_ascii_alphanumeric));
@@ -348,39 +383,43 @@ mod tests {
     }
 
     #[test]
-    fn no_other_text_is_a_branch() {
-        let text = BranchText::new(&KEY, token(2, 5, 7), 11);
+    fn no_other_text_claims_the_same() {
+        const LOOP_HASH: core::ops::Range<usize> = HEAD_BYTES + 20..HEAD_BYTES + 36;
+        let (text, _) = BranchText::new(&KEY, token(2, 5, 7), 11);
+        let text: [u8; BYTES] = text.as_bytes().try_into().unwrap();
+        let claim = read(&text);
+        assert!(claim.is_some());
         for place in 0..BYTES {
             for byte in 0..=u8::MAX {
-                let mut other = text.0;
+                let mut other = text;
                 other[place] = byte;
-                assert_eq!(read(&other, &KEY).is_some(), other == text.0, "{place}: {byte}");
+                // Where it comes back, nobody asks what showed a loop on the way there.
+                let is_same = other == text || LOOP_HASH.contains(&place);
+                assert_eq!(read(&other) == claim, is_same, "{place}: {byte}");
+                assert_eq!(
+                    loop_hash_of(&other) == Some(11),
+                    other == text || !(LOOP_HASH.contains(&place) || place < HEAD_BYTES)
+                );
                 // Nothing here may panic.
-                let _ = (core_of(&other), loop_hash_of(&other));
+                let _ = core_of(&other);
             }
-            assert_eq!(read(&text.as_bytes()[..place], &KEY), None);
-            assert_eq!(core_of(&text.as_bytes()[..place]), None);
+            assert_eq!(read(&text[..place]), None);
+            assert_eq!(core_of(&text[..place]), None);
         }
-        let longer = [text.as_bytes(), b"0"].concat();
-        assert_eq!(
-            (read(&longer, &KEY), core_of(&longer), loop_hash_of(&longer)),
-            (None, None, None)
-        );
+        let longer = [&text[..], b"0"].concat();
+        assert_eq!((read(&longer), core_of(&longer), loop_hash_of(&longer)), (None, None, None));
         assert_eq!(loop_hash_of(b"z9hG4bKabc"), None);
     }
 
     #[test]
     fn a_stateless_branch_is_ours_but_no_transactions() {
-        let text = BranchText::stateless(&KEY, 5, 11);
-        assert_eq!(text, BranchText::stateless(&KEY, 5, 11));
-        assert_ne!(text, BranchText::stateless(&KEY, 6, 11));
-        assert_eq!(read(text.as_bytes(), &KEY), None);
+        let text = BranchText::stateless(5);
+        assert_eq!(text.as_line_end(), b";branch=z9hG4bKs5000000000000000\r\n");
+        assert_eq!(text, BranchText::stateless(5));
+        assert_ne!(text, BranchText::stateless(6));
+        assert_eq!(read(text.as_bytes()), None);
         assert_eq!(core_of(text.as_bytes()), None);
-        assert_eq!(loop_hash_of(text.as_bytes()), Some(11));
-        // Nor where somebody makes it look like one.
-        let mut other = text.0;
-        other[7] = b't';
-        assert_eq!(read(&other, &KEY), None);
+        assert_eq!(loop_hash_of(text.as_bytes()), None);
     }
 
     /// A request with these lines between its Via and its `CSeq`.
@@ -398,7 +437,8 @@ mod tests {
             let crate::wire::StartLine::Request { uri, .. } = message.start_line() else {
                 panic!("a request")
             };
-            loop_hash(&LoopKey::derive(&KEY), message, uri.raw)
+            let call = HomeHash::new(&KEY, message.call_id()).seed;
+            loop_hash(&LoopKey::derive(&KEY), call, message, uri.raw, true)
         })
     }
 
@@ -435,7 +475,7 @@ mod tests {
     #[test]
     fn a_loop_shows_in_any_via_of_ours() {
         let ours = |hash| {
-            let text = BranchText::new(&KEY, token(1, 2, 3), hash);
+            let (text, _) = BranchText::new(&KEY, token(1, 2, 3), hash);
             format!(
                 "SIP/2.0/UDP 192.0.2.9:5060;branch={}",
                 core::str::from_utf8(text.as_bytes()).unwrap()

@@ -1,7 +1,7 @@
 //! CANCEL and ACK: requests that belong to another one, RFC 3261 9 and 17.1.1.3. A CANCEL is answered by every proxy on its way; an
 //! ACK is answered by nobody.
 
-use super::branch::{BranchText, stateless_seed};
+use super::branch::{BranchText, Seal, stateless_seed};
 use super::contexts::{Best, Branch, Cancel, Client, NONE, Server, Timers, Waits};
 use super::decide::{Destination, Origin};
 use super::forward::{self, Aim, Onward};
@@ -119,9 +119,13 @@ impl Proxy {
         if message.max_forwards() == Some(0) {
             return dropped(Reason::TooManyHops);
         }
-        let loop_hash = forward::hash(&setup, message, uri);
-        let onward =
-            Onward { message, plan: &plan, loop_hash, source: datagram.from, local: datagram.to };
+        let onward = Onward {
+            message,
+            plan: &plan,
+            loop_hash: 0,
+            source: datagram.from,
+            local: datagram.to,
+        };
         let destination = request::destination(
             &onward,
             Origin::Dialog,
@@ -238,7 +242,7 @@ impl Proxy {
             next: NONE,
             client: Client::Resolving,
             method: 0,
-            loop_hash: onward.loop_hash,
+            seal: Seal::NONE,
             to: Peer::udp(SocketAddr::new(IpAddr::from([0, 0, 0, 0]), port)),
             from: onward.local,
             request: Some(kept),
@@ -283,8 +287,7 @@ impl Proxy {
         let verdict = reader.read(record.contact).and_then(|message| {
             let StartLine::Request { uri, .. } = message.start_line() else { return None };
             let plan = plan(&message, uri, &setup.names(local)).ok()?;
-            let loop_hash = forward::hash(&setup, &message, uri);
-            let onward = Onward { message: &message, plan: &plan, loop_hash, source, local };
+            let onward = Onward { message: &message, plan: &plan, loop_hash: 0, source, local };
             Some(self.pass_ack(&onward, Peer::udp(to), from, around.out))
         });
         self.requests = Some(reader);
@@ -294,7 +297,5 @@ impl Proxy {
 
 /// The branch of a request that is passed on without a transaction, RFC 3261 16.11: the same for what is sent again.
 fn stateless_branch(setup: &Setup, onward: &Onward<'_>) -> BranchText {
-    let same = onward.message.branch().unwrap_or_else(|| onward.message.via().raw);
-    let seed = stateless_seed(&setup.loop_key, same);
-    BranchText::stateless(&setup.keys.branch, seed, onward.loop_hash)
+    BranchText::stateless(stateless_seed(&setup.loop_key, onward.message, onward.plan.uri.raw))
 }

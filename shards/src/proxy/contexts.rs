@@ -4,6 +4,7 @@
 //! A context whose final response was sent has settled: it stays to absorb what is sent again, and makes room for a new one where
 //! none is left, the oldest first. The same holds for branches. What has not settled keeps its place.
 
+use super::branch::{Claim, Seal};
 use crate::io::{Instant, LocalAddr, Peer};
 use crate::store::{Arena, Chain, Full, Handle, Memory, Ref, Slab, Table, Wheel};
 use crate::transaction::{Fingerprint, T1, client, server};
@@ -81,8 +82,8 @@ pub(super) struct Branch {
     pub(super) client: Client,
     /// Stands for the method.
     pub(super) method: u32,
-    /// The loop hash of the request, which its Via branch carries: places are used again, and by a process before this one, too.
-    pub(super) loop_hash: u64,
+    /// What its Via branch is recognised by.
+    pub(super) seal: Seal,
     /// Where it is sent to, and from.
     pub(super) to: Peer,
     pub(super) from: LocalAddr,
@@ -277,11 +278,11 @@ impl Contexts {
         self.branches.get(handle).map(|_| handle.index)
     }
 
-    /// The branch of a handle that passes on a request with this loop hash. The first alone does not tell it from one that had the
-    /// same place before a restart and whose responses are still on their way.
-    pub(super) fn branch_id_for(&self, handle: Handle, loop_hash: u64) -> Option<u32> {
-        let branch = self.branches.get(handle)?;
-        (branch.loop_hash == loop_hash).then_some(handle.index)
+    /// The branch that a Via branch claims to be of. Its place alone says nothing: anybody may name one, and so do responses to what
+    /// had the same place before a restart.
+    pub(super) fn branch_id_for(&self, claim: Claim) -> Option<u32> {
+        let branch = self.branches.get(claim.token.handle)?;
+        (branch.seal == claim.seal).then_some(claim.token.handle.index)
     }
 
     /// Adds a branch to its context, or one that has none.

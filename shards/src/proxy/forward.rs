@@ -1,7 +1,7 @@
 //! Branches: for each target a copy of the request, RFC 3261 16.6. It owns the texts that are written into copies; what is on its way
 //! is kept in `contexts`.
 
-use super::branch::{BranchText, Token, loop_hash};
+use super::branch::{BranchText, Seal, Token, loop_hash};
 use super::contexts::{Branch, Cancel, Client, NONE, Timers, method_hash};
 use super::cookie::{Cookie, CookieText, Flow};
 use super::decide::Destination;
@@ -59,6 +59,7 @@ impl Texts {
 pub(super) struct Onward<'m> {
     pub(super) message: &'m Message<'m>,
     pub(super) plan: &'m Plan<'m>,
+    /// What shows a loop; 0 for what is passed on without a transaction.
     pub(super) loop_hash: u64,
     /// Where it came from, and where it arrived.
     pub(super) source: Peer,
@@ -424,7 +425,7 @@ impl Proxy {
         if is_forbidden(to.addr) {
             return Err(Unsent::NoWay);
         }
-        let text = BranchText::new(
+        let (text, seal) = BranchText::new(
             &self.setup.keys.branch,
             Token { core: self.setup.core, handle },
             onward.loop_hash,
@@ -453,6 +454,7 @@ impl Proxy {
             return Err(Unsent::Full);
         };
         branch.request = Some(kept);
+        branch.seal = seal;
         branch.client = match onward.message.cseq().method {
             Method::Invite => Client::Invite(client::InviteState::Calling),
             Method::Ack
@@ -531,7 +533,7 @@ fn new_branch(context: u32, onward: &Onward<'_>, to: Peer, from: LocalAddr) -> B
         next: NONE,
         client: Client::Resolving,
         method: method_hash(onward.message.cseq().method),
-        loop_hash: onward.loop_hash,
+        seal: Seal::NONE,
         to,
         from,
         request: None,
@@ -540,9 +542,16 @@ fn new_branch(context: u32, onward: &Onward<'_>, to: Peer, from: LocalAddr) -> B
     }
 }
 
-/// The loop hash of a request, RFC 3261 16.6 step 8.
-pub(super) fn hash(setup: &Setup, message: &Message<'_>, uri: &Uri<'_>) -> u64 {
-    loop_hash(&setup.loop_key, message, uri.raw)
+/// The loop hash of a request, RFC 3261 16.6 step 8. `call` is a keyed hash of its Call-ID.
+pub(super) fn hash(
+    setup: &Setup,
+    call: u64,
+    message: &Message<'_>,
+    plan: &Plan<'_>,
+    uri: &Uri<'_>,
+) -> u64 {
+    let is_led_elsewhere = plan.route.is_some() || plan.is_uri_changed;
+    loop_hash(&setup.loop_key, call, message, uri.raw, is_led_elsewhere)
 }
 
 /// Writes a request as it goes to its next hop, RFC 3261 16.6.

@@ -9,7 +9,9 @@ use super::route::{Names, Plan, SIP_PORT, plan};
 use super::targets::{self, Letter};
 use super::{Around, Proxy};
 use crate::auth::{self, Denied};
-use crate::io::{Class, Datagram, Instant, LocalAddr, Outbox, Outcome, Reason, UnixTime, Verdict};
+use crate::io::{
+    Class, Datagram, Instant, LocalAddr, Outbox, Outcome, Reason, Reply, UnixTime, Verdict,
+};
 use crate::location::HomeHash;
 use crate::store::Full;
 use crate::transaction::{Fingerprint, Identity, server};
@@ -103,7 +105,7 @@ impl Proxy {
             return Outcome { class: Class::Duplicate, verdict };
         }
         if let Some(id) = self.contexts.find(fingerprint) {
-            return self.repeated(id, around.out);
+            return self.repeated(id, request, around.out);
         }
         let class = request.class();
         match self.admit(request, fingerprint, around) {
@@ -121,16 +123,26 @@ impl Proxy {
     }
 
     /// A request that is being passed on has come again.
-    fn repeated(&mut self, id: u32, out: &mut Outbox) -> Outcome {
+    fn repeated(&mut self, id: u32, request: &Request<'_>, out: &mut Outbox) -> Outcome {
         let absorbed = Outcome { class: Class::Duplicate, verdict: Verdict::Absorbed };
         let Some(context) = self.contexts.context(id) else { return absorbed };
         let event = server::Event::Request;
         let (_, action) = context.server.on(event);
-        let (server::Action::SendAgain, Some(last)) = (action, context.last) else {
+        if action != server::Action::SendAgain {
             return absorbed;
+        }
+        let reply = match context.last {
+            Some(last) => {
+                let mut reply = out.reply();
+                reply.put(self.contexts.bytes(last));
+                Some(reply)
+            }
+            None if context.server == Server::Invite(server::InviteState::Proceeding) => {
+                trying(request, out)
+            }
+            None => None,
         };
-        let mut reply = out.reply();
-        reply.put(self.contexts.bytes(last));
+        let Some(reply) = reply else { return absorbed };
         let is_sent = reply.send(context.reply_to, context.local);
         debug_assert!(is_sent, "it was sent before");
         self.metrics.retransmissions += 1;
@@ -150,7 +162,7 @@ impl Proxy {
             return Err(Denied::Refused(Refusal::TransactionsFull));
         }
         let plan = plan(message, uri, &self.setup.names(datagram.to)).map_err(Denied::Refused)?;
-        let loop_hash = forward::hash(&self.setup, message, uri);
+        let loop_hash = forward::hash(&self.setup, request.hash.seed, message, &plan, uri);
         let breadth = self.validate(message, loop_hash, datagram.to).map_err(Denied::Refused)?;
         let origin = self.origin(request, &plan, fingerprint, around)?;
         self.metrics.bad_cookies += u64::from(plan.is_cookie_bad && plan.cookie.is_none());
@@ -259,7 +271,7 @@ impl Proxy {
             }
             destination @ (Destination::Hop(_) | Destination::Flow(_)) => {
                 let id = self.open(request, fingerprint, breadth, None)?;
-                self.trying(id, request, around.now, around.out);
+                send_trying(request, around.out);
                 let aim = Aim::Destination(destination);
                 let each = onward.max_breadth();
                 let sent = self.branch(around.now, id, onward, aim, each, around.out);
@@ -281,7 +293,7 @@ impl Proxy {
         let home = self.setup.homes.home(hash.place);
         if home != self.setup.core {
             let id = self.open(request, fingerprint, breadth, None)?;
-            self.trying(id, request, around.now, around.out);
+            send_trying(request, around.out);
             if let Some(context) = self.contexts.context_mut(id) {
                 context.waits = Waits::Location { attempts: 0 };
             }
@@ -291,7 +303,7 @@ impl Proxy {
         if let Some(only) = targets::only(around.location, hash, around.now) {
             // It is used up at once, so that there is no set to keep.
             let id = self.open(request, fingerprint, breadth, None)?;
-            self.trying(id, request, around.now, around.out);
+            send_trying(request, around.out);
             let (aim, each) = (Aim::Binding(only), onward.max_breadth());
             let sent = self.branch(around.now, id, onward, aim, each, around.out);
             return Ok(Passed::On(self.passed(id, sent, around)));
@@ -307,7 +319,7 @@ impl Proxy {
         self.tools.set = set;
         let kept = kept.map_err(|Full| Denied::Refused(Refusal::TransactionsFull))?;
         let id = self.open(request, fingerprint, breadth, Some(kept))?;
-        self.trying(id, request, around.now, around.out);
+        send_trying(request, around.out);
         let sent = self.next_targets(around.now, id, onward, around.out);
         Ok(Passed::On(self.passed(id, sent, around)))
     }
@@ -386,20 +398,6 @@ impl Proxy {
         opened.map_err(full)
     }
 
-    /// Sends a 100 to an INVITE, RFC 3261 17.2.1, and keeps it.
-    fn trying(&mut self, id: u32, request: &Request<'_>, now: Instant, out: &mut Outbox) {
-        if request.method != Method::Invite {
-            return;
-        }
-        let Some(mut response) = request.caller.respond(out, 100, "Trying") else { return };
-        // RFC 3261 8.2.6.1 and 16.2.
-        for timestamp in request.message.lines(HeaderId::Timestamp) {
-            response.put(timestamp.raw);
-        }
-        let reply = response.finish();
-        self.send_up(id, server::Event::Provisional, reply, now);
-    }
-
     /// What became of a request that was taken on.
     pub(super) fn passed(
         &mut self,
@@ -416,6 +414,25 @@ impl Proxy {
         self.answer(id, Best { status, response: None }, around);
         Verdict::Refused(status)
     }
+}
+
+/// Sends a 100 to an INVITE, RFC 3261 17.2.1. It is not kept: whoever sends the INVITE again has brought what it is made of.
+fn send_trying(request: &Request<'_>, out: &mut Outbox) {
+    if request.method == Method::Invite
+        && let Some(reply) = trying(request, out)
+    {
+        let _ = reply.send(request.caller.destination(), request.datagram.to);
+    }
+}
+
+/// Writes the 100 to an INVITE.
+fn trying<'o>(request: &Request<'_>, out: &'o mut Outbox) -> Option<Reply<'o>> {
+    let mut response = request.caller.respond(out, 100, "Trying")?;
+    // RFC 3261 8.2.6.1 and 16.2.
+    for timestamp in request.message.lines(HeaderId::Timestamp) {
+        response.put(timestamp.raw);
+    }
+    Some(response.finish())
 }
 
 /// Where a request goes, by what is in it.

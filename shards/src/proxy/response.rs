@@ -1,7 +1,7 @@
 //! What comes back for a branch: responses, ICMP errors, the addresses of its next hop, and what another core has found. It finds the
 //! branch and tells its client transaction; what goes upstream is decided in `upstream`.
 
-use super::branch::{self, Token};
+use super::branch::{self, Claim};
 use super::contexts::{Best, Cancel, Client, Context, NONE, Server, Waits, method_hash};
 use super::decide::Destination;
 use super::forward::{self, Aim, Onward, Unsent};
@@ -67,9 +67,8 @@ impl Proxy {
 
     /// The branch that a Via branch of ours leads to.
     fn branch_of(&self, text: &[u8]) -> Option<u32> {
-        let (token, loop_hash) = branch::read(text, &self.setup.keys.branch)?;
-        let id = self.contexts.branch_id_for(token.handle, loop_hash);
-        id.filter(|_| token.core == self.setup.core)
+        let claim = branch::read(text).filter(|claim| claim.token.core == self.setup.core)?;
+        self.contexts.branch_id_for(claim)
     }
 
     fn invite_response(
@@ -214,18 +213,18 @@ impl Proxy {
     pub fn unreachable(&mut self, error: Unreachable<'_>, around: &mut Around<'_>) -> Outcome {
         let class = Class::Unreachable;
         let nobody = Outcome { class, verdict: Verdict::Dropped(Reason::NoTransaction) };
-        let Some((token, loop_hash)) = self.quoted(error.quoted) else { return nobody };
-        if token.core != self.setup.core {
+        let Some(claim) = quoted(error.quoted) else { return nobody };
+        let core = claim.token.core;
+        if core != self.setup.core {
             // Whichever core reads the error: the branch is where its token says.
-            let is_there = self.setup.homes.has(token.core);
+            let is_there = self.setup.homes.has(core);
             return if is_there {
-                Outcome { class, verdict: Verdict::Hopped(token.core) }
+                Outcome { class, verdict: Verdict::Hopped(core) }
             } else {
                 nobody
             };
         }
-        let found = self.contexts.branch_id_for(token.handle, loop_hash);
-        let Some(id) = found else { return nobody };
+        let Some(id) = self.contexts.branch_id_for(claim) else { return nobody };
         let absorbed = Outcome { class, verdict: Verdict::Absorbed };
         let Some(branch) = self.contexts.branch_mut(id) else { return absorbed };
         if branch.to != error.to {
@@ -241,16 +240,6 @@ impl Proxy {
             self.consider(context, 500, false, None, around);
         }
         absorbed
-    }
-
-    /// The token and the loop hash in the Via of a datagram that we sent.
-    fn quoted(&self, bytes: &[u8]) -> Option<(Token, u64)> {
-        const PARAM: &[u8] = b";branch=";
-        memmem::find_iter(bytes, PARAM).find_map(|at| {
-            let text = bytes.get(at + PARAM.len()..)?;
-            let end = text.iter().position(|byte| b";\r,? ".contains(byte))?;
-            branch::read(text.get(..end)?, &self.setup.keys.branch)
-        })
     }
 
     /// Takes the addresses of a next hop.
@@ -342,7 +331,7 @@ impl Proxy {
         then: impl FnOnce(&mut Self, &Onward<'_>) -> T,
     ) -> Option<T> {
         let context = self.contexts.context(id)?;
-        let (source, local) = (context.source, context.local);
+        let (source, local, seed) = (context.source, context.local, context.seed);
         // Apart from the proxy while it works on it.
         let mut reader = self.requests.take()?;
         let message = context.request.and_then(|kept| reader.read(self.contexts.bytes(kept)));
@@ -350,7 +339,7 @@ impl Proxy {
         let done = message.as_ref().and_then(|message| {
             let StartLine::Request { uri, .. } = message.start_line() else { return None };
             let plan = plan(message, uri, &setup.names(local)).ok()?;
-            let loop_hash = forward::hash(&setup, message, uri);
+            let loop_hash = forward::hash(&setup, seed, message, &plan, uri);
             Some(then(self, &Onward { message, plan: &plan, loop_hash, source, local }))
         });
         self.requests = Some(reader);
@@ -453,6 +442,16 @@ impl Server {
             }
         }
     }
+}
+
+/// What the first Via of ours says in a datagram that was sent.
+fn quoted(bytes: &[u8]) -> Option<Claim> {
+    const PARAM: &[u8] = b";branch=";
+    memmem::find_iter(bytes, PARAM).find_map(|at| {
+        let text = bytes.get(at + PARAM.len()..)?;
+        let end = text.iter().position(|byte| b";\r,? ".contains(byte))?;
+        branch::read(text.get(..end)?)
+    })
 }
 
 pub(super) fn forwarded() -> Outcome {

@@ -158,7 +158,7 @@ fn edit(message: &Message<'_>, passing: &Passing<'_>, editor: &mut impl Editor) 
     for (at, id) in steps {
         if id == HeaderId::Via {
             let line_end = passing.branch.as_line_end();
-            editor.insert(at, &[b"Via: SIP/2.0/UDP ", passing.sent_by, &line_end]);
+            editor.insert(at, &[b"Via: SIP/2.0/UDP ", passing.sent_by, line_end]);
             message.complete_via(passing.source, editor);
         } else if id == HeaderId::RecordRoute {
             for value in passing.record_routes {

@@ -19,7 +19,7 @@ const SOURCE: &str = "192.0.2.1:5062";
 
 fn branch() -> BranchText {
     let handle = Handle { index: 2, generation: 3 };
-    BranchText::new(&[7; 16], Token { core: CoreId(1), handle }, 4)
+    BranchText::new(&[7; 16], Token { core: CoreId(1), handle }, 4).0
 }
 
 fn our_via() -> String {
