@@ -4,9 +4,9 @@
 //! ```text
 //! z9hG4bKt                the magic cookie; of a transaction
 //! core         4 digits   the core of the transaction
-//! place       16 digits   index and generation of the transaction
+//! index        8 digits   its place there
 //! loop hash   16 digits   what RFC 5393 4.2.2 calls the loop detection part
-//! seal        16 digits   `SipHash`-2-4 of the above under a key of the node
+//! seal        16 digits   `SipHash`-2-4 of the above, and of how often that place was used, under a key of the node
 //!
 //! z9hG4bKs                the magic cookie; stateless
 //! seed        16 digits   a hash of what makes the request the same
@@ -30,18 +30,18 @@ pub(super) struct Token {
     pub(super) handle: Handle,
 }
 
-/// What a branch says of its transaction: where it is, and that it is that one.
+/// What a branch says of its transaction, on the core that it names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Claim {
     /// Where it should be.
-    pub(super) token: Token,
+    pub(super) index: u32,
     /// What it is recognised by there.
     pub(super) seal: Seal,
 }
 
-/// What nobody can write who has not seen it: a MAC of all else in the branch.
+/// What nobody can write who has not seen it: the digits of a MAC of all else in the branch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Seal(u64);
+pub(super) struct Seal([u8; 16]);
 
 /// A branch as it is written into a Via: the end of a line, from the semicolon on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +51,7 @@ pub(super) struct BranchText {
 }
 
 const HEAD_BYTES: usize = 8;
-const BYTES: usize = HEAD_BYTES + 4 + 3 * 16;
+const BYTES: usize = HEAD_BYTES + 4 + 8 + 2 * 16;
 const PARAM: &[u8; 8] = b";branch=";
 const LINE_END_BYTES: usize = PARAM.len() + BYTES + 2;
 const OF_A_TRANSACTION: &[u8; HEAD_BYTES] = b"z9hG4bKt";
@@ -61,15 +61,15 @@ const MAGIC_COOKIE: &[u8] = b"z9hG4bK";
 
 impl Seal {
     /// That of a transaction of which nothing was sent yet.
-    pub(super) const NONE: Seal = Seal(0);
+    pub(super) const NONE: Seal = Seal([0; 16]);
 
     #[inline]
     fn new(key: &[u8; 16], token: Token, loop_hash: u64) -> Self {
         let mut seal = Sip::<2>::new(key);
         seal.word(u64::from(token.core.0));
-        seal.word(place(token.handle));
+        seal.word(u64::from(token.handle.index) | u64::from(token.handle.generation) << 32);
         seal.word(loop_hash);
-        Seal(seal.finish())
+        Seal(hex16(seal.finish()))
     }
 }
 
@@ -86,10 +86,11 @@ impl BranchText {
         let (core, rest) = rest.split_at_mut(4);
         let [a, b, c, d, ..] = hex8(u32::from(token.core.0));
         core.copy_from_slice(&[a, b, c, d]);
-        let numbers = [place(token.handle), loop_hash, seal.0];
+        let (index, rest) = rest.split_at_mut(8);
+        index.copy_from_slice(&hex8(token.handle.index));
         let (digits, end) = rest.as_chunks_mut::<16>();
-        for (digits, number) in digits.iter_mut().zip(numbers) {
-            *digits = hex16(number);
+        for (digits, text) in digits.iter_mut().zip([hex16(loop_hash), seal.0]) {
+            *digits = text;
         }
         end[0] = b'\r';
         (BranchText { line_end, used: LINE_END_BYTES }, seal)
@@ -125,12 +126,8 @@ impl BranchText {
 /// What one of our branches says; `None` where it is not that of a transaction. Whether it is true, the transaction's seal tells.
 #[must_use]
 pub(super) fn read(branch: &[u8]) -> Option<Claim> {
-    let Parts { core, place, seal, .. } = Parts::of(branch)?;
-    let place = read_hex16(place)?;
-    #[allow(clippy::cast_possible_truncation, reason = "its two halves")]
-    let handle = Handle { index: place as u32, generation: (place >> 32) as u32 };
-    let token = Token { core: self::core(core).map(CoreId)?, handle };
-    Some(Claim { token, seal: Seal(read_hex16(seal)?) })
+    let Parts { index, seal, .. } = Parts::of(branch)?;
+    Some(Claim { index: read_hex8(index)?, seal: Seal(*seal) })
 }
 
 /// The core that a branch names, for moving a response there. It is believed only once that core has read it; `None` where it
@@ -312,16 +309,10 @@ fn length(field: &[u8]) -> u64 {
     field.len() as u64 & 0xFFFF
 }
 
-/// Where a handle leads.
-#[inline]
-fn place(handle: Handle) -> u64 {
-    u64::from(handle.index) | u64::from(handle.generation) << 32
-}
-
 /// The digits of a branch that has the form of a transaction's.
 struct Parts<'b> {
     core: &'b [u8; 4],
-    place: &'b [u8; 16],
+    index: &'b [u8; 8],
     loop_hash: &'b [u8; 16],
     seal: &'b [u8; 16],
 }
@@ -335,9 +326,9 @@ impl<'b> Parts<'b> {
             return None;
         }
         let (core, rest) = rest.split_first_chunk()?;
-        let (place, rest) = rest.split_first_chunk()?;
+        let (index, rest) = rest.split_first_chunk()?;
         let (loop_hash, seal) = rest.split_first_chunk()?;
-        Some(Parts { core, place, loop_hash, seal: seal.first_chunk()? })
+        Some(Parts { core, index, loop_hash, seal: seal.first_chunk()? })
     }
 }
 
@@ -369,11 +360,13 @@ mod tests {
         {
             let token = token(core, index, generation);
             let (text, seal) = BranchText::new(&KEY, token, hash);
-            assert_eq!(read(text.as_bytes()), Some(Claim { token, seal }));
+            assert_eq!(read(text.as_bytes()), Some(Claim { index, seal }));
             assert_eq!(core_of(text.as_bytes()), Some(token.core));
             assert_eq!(loop_hash_of(text.as_bytes()), Some(hash));
             assert_ne!(BranchText::new(b"another key 1234", token, hash).1, seal);
             assert_ne!(BranchText::new(&KEY, token, hash ^ 1).1, seal);
+            let later = Handle { generation: generation.wrapping_add(1), ..token.handle };
+            assert_ne!(BranchText::new(&KEY, Token { handle: later, ..token }, hash).1, seal);
             assert!(text.as_line_end().starts_with(b";branch=z9hG4bKt"));
             assert!(text.as_line_end().ends_with(b"\r\n"));
             let text = text.as_bytes();
@@ -384,7 +377,8 @@ mod tests {
 
     #[test]
     fn no_other_text_claims_the_same() {
-        const LOOP_HASH: core::ops::Range<usize> = HEAD_BYTES + 20..HEAD_BYTES + 36;
+        const CORE: core::ops::Range<usize> = HEAD_BYTES..HEAD_BYTES + 4;
+        const LOOP_HASH: core::ops::Range<usize> = HEAD_BYTES + 12..HEAD_BYTES + 28;
         let (text, _) = BranchText::new(&KEY, token(2, 5, 7), 11);
         let text: [u8; BYTES] = text.as_bytes().try_into().unwrap();
         let claim = read(&text);
@@ -393,15 +387,13 @@ mod tests {
             for byte in 0..=u8::MAX {
                 let mut other = text;
                 other[place] = byte;
-                // Where it comes back, nobody asks what showed a loop on the way there.
-                let is_same = other == text || LOOP_HASH.contains(&place);
+                // Where it comes back to, nobody asks what showed a loop on the way there; nor whether it is the right core.
+                let is_same =
+                    other == text || [CORE, LOOP_HASH].iter().any(|of| of.contains(&place));
                 assert_eq!(read(&other) == claim, is_same, "{place}: {byte}");
-                assert_eq!(
-                    loop_hash_of(&other) == Some(11),
-                    other == text || !(LOOP_HASH.contains(&place) || place < HEAD_BYTES)
-                );
-                // Nothing here may panic.
-                let _ = core_of(&other);
+                let is_read = place >= HEAD_BYTES && !LOOP_HASH.contains(&place);
+                assert_eq!(loop_hash_of(&other) == Some(11), other == text || is_read);
+                assert_eq!(core_of(&other) == Some(CoreId(2)), other == text || place >= CORE.end);
             }
             assert_eq!(read(&text[..place]), None);
             assert_eq!(core_of(&text[..place]), None);

@@ -8,7 +8,7 @@ use super::forward::{self, Aim, Onward, Unsent};
 use super::route::{is_forbidden, plan};
 use super::targets::{self, Letter};
 use super::{Around, Proxy, write};
-use crate::io::{Class, Instant, Outbox, Outcome, Peer, Reason, Unreachable, Verdict};
+use crate::io::{Class, CoreId, Instant, Outbox, Outcome, Peer, Reason, Unreachable, Verdict};
 use crate::location::Record;
 use crate::store::{Full, Handle};
 use crate::transaction::{LIFETIME, client, server};
@@ -67,8 +67,8 @@ impl Proxy {
 
     /// The branch that a Via branch of ours leads to.
     fn branch_of(&self, text: &[u8]) -> Option<u32> {
-        let claim = branch::read(text).filter(|claim| claim.token.core == self.setup.core)?;
-        self.contexts.branch_id_for(claim)
+        // Where it was not moved to the core that it names, no seal here is its own.
+        self.contexts.branch_id_for(branch::read(text)?)
     }
 
     fn invite_response(
@@ -213,8 +213,7 @@ impl Proxy {
     pub fn unreachable(&mut self, error: Unreachable<'_>, around: &mut Around<'_>) -> Outcome {
         let class = Class::Unreachable;
         let nobody = Outcome { class, verdict: Verdict::Dropped(Reason::NoTransaction) };
-        let Some(claim) = quoted(error.quoted) else { return nobody };
-        let core = claim.token.core;
+        let Some((core, claim)) = quoted(error.quoted) else { return nobody };
         if core != self.setup.core {
             // Whichever core reads the error: the branch is where its token says.
             let is_there = self.setup.homes.has(core);
@@ -445,12 +444,13 @@ impl Server {
 }
 
 /// What the first Via of ours says in a datagram that was sent.
-fn quoted(bytes: &[u8]) -> Option<Claim> {
+fn quoted(bytes: &[u8]) -> Option<(CoreId, Claim)> {
     const PARAM: &[u8] = b";branch=";
     memmem::find_iter(bytes, PARAM).find_map(|at| {
         let text = bytes.get(at + PARAM.len()..)?;
         let end = text.iter().position(|byte| b";\r,? ".contains(byte))?;
-        branch::read(text.get(..end)?)
+        let branch = text.get(..end)?;
+        Some((branch::core_of(branch)?, branch::read(branch)?))
     })
 }
 
