@@ -58,6 +58,9 @@ pub(crate) struct Calls<'a> {
     held: Option<Held>,
     start: Instant,
     counts: CallCounts,
+    /// The same of calls that were due from `since_ns` on, as far as the caller can tell.
+    counts_since: CallCounts,
+    since_ns: u64,
     setup: Histogram<u64>,
     teardown: Histogram<u64>,
     lateness: Histogram<u64>,
@@ -151,6 +154,8 @@ impl<'a> Calls<'a> {
             released: 0,
             held: None,
             counts: CallCounts::default(),
+            counts_since: CallCounts::default(),
+            since_ns: u64::MAX,
             setup: nanoseconds_histogram(),
             teardown: nanoseconds_histogram(),
             lateness: nanoseconds_histogram(),
@@ -297,6 +302,7 @@ impl<'a> Calls<'a> {
             let due_ns = pace.due_ns(self.counts.started, now_ns);
             let handle = self.table.begin(caller, callee, due_ns);
             self.counts.started += 1;
+            self.counts_since.started += u64::from(due_ns >= self.since_ns);
             self.say(handle, Say::Invite)?;
             self.wait(handle, End::Caller, Waits::ToRepeat, now_ns);
             if due_ns >= self.measured_from_ns {
@@ -516,19 +522,36 @@ impl<'a> Calls<'a> {
 
     /// Ends a call and counts how.
     fn settle(&mut self, handle: Handle, ending: Ending, now_ns: u64) {
-        self.idle -= u64::from(self.table.look(handle).0.idle);
+        let call = self.table.look(handle).0;
+        self.idle -= u64::from(call.idle);
+        let (caller, is_since) = (call.caller, call.due_ns >= self.since_ns);
         self.table.end(handle);
         self.last_end_ns = now_ns;
-        match ending {
-            Ending::Completed => self.counts.completed += 1,
-            Ending::Cancelled => self.counts.cancelled += 1,
-            Ending::Unacknowledged => self.counts.unacknowledged += 1,
-            Ending::Lost => self.counts.lost += 1,
-            Ending::Refused(status) => {
-                self.counts.refused += 1;
-                *self.counts.refused_by_status.entry(status).or_default() += 1;
+        if let Ending::Refused(status) = ending {
+            *self.counts.refused_by_status.entry(status).or_default() += 1;
+        }
+        let is_answered = matches!(caller, Caller::Talking | Caller::Leaving);
+        for counts in self.all_counts(is_since) {
+            match ending {
+                Ending::Completed => counts.completed += 1,
+                Ending::Cancelled => counts.cancelled += 1,
+                Ending::Unacknowledged => counts.unacknowledged += 1,
+                Ending::Lost => {
+                    counts.lost += 1;
+                    counts.unanswered += u64::from(!is_answered);
+                }
+                Ending::Refused(_) => {
+                    counts.refused += 1;
+                    counts.refused_after_answer += u64::from(is_answered);
+                }
             }
         }
+    }
+
+    /// Where something is counted of a call that is one of those that were due later, or is not.
+    fn all_counts(&mut self, is_since: bool) -> impl Iterator<Item = &mut CallCounts> {
+        let since = is_since.then_some(&mut self.counts_since);
+        std::iter::once(&mut self.counts).chain(since)
     }
 
     fn with(&mut self, handle: Handle, change: impl FnOnce(&mut Call)) {

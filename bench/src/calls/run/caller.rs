@@ -96,9 +96,11 @@ impl Calls<'_> {
         match call.caller {
             Caller::Calling | Caller::Proceeding | Caller::Cancelling | Caller::Cancelled => {
                 self.counts.finals += 1;
-                self.counts.answered += 1;
-                if self.is_measured(call.due_ns) {
-                    let time_ns = (now_ns - call.due_ns).saturating_sub(self.discount_ns);
+                let is_since = call.due_ns >= self.since_ns;
+                let due_ns = call.due_ns;
+                self.all_counts(is_since).for_each(|counts| counts.answered += 1);
+                if self.is_measured(due_ns) {
+                    let time_ns = (now_ns - due_ns).saturating_sub(self.discount_ns);
                     self.setup.saturating_record(time_ns.max(1));
                 }
                 let routes = routes_reversed(message.record_route.lines());
@@ -185,7 +187,6 @@ impl Calls<'_> {
             }
             (Caller::Leaving, _) => {
                 self.counts.finals += 1;
-                self.counts.refused_after_answer += 1;
                 self.settle(handle, Ending::Refused(status), now_ns);
             }
             (
@@ -240,8 +241,6 @@ impl Calls<'_> {
             (Caller::Leaving, Next::Again) => (Say::Bye, Growth::UpToT2),
             (Caller::Talking, _) => return self.hang_up(handle, now_ns),
             (Caller::Proceeding | Caller::Cancelled, _) | (_, Next::GiveUp) => {
-                let is_settled = matches!(caller, Caller::Leaving | Caller::Gone);
-                self.counts.unanswered += u64::from(!is_settled);
                 self.settle(handle, Ending::Lost, now_ns);
                 return Ok(());
             }

@@ -25,9 +25,11 @@ pub(crate) struct Sent {
 }
 
 impl Calls<'_> {
-    /// Measures from the first call on what is the server's of each, and loses messages to it as `loss` says.
-    pub(crate) fn begin_steps(&mut self, loss: Option<Loss>) {
+    /// Measures from the first call on what is the server's of each, counts those apart that are due from `since_ns` on, and loses
+    /// messages to the server as `loss` says.
+    pub(crate) fn begin_steps(&mut self, since_ns: u64, loss: Option<Loss>) {
         self.measured_from_ns = 0;
+        self.since_ns = since_ns;
         self.discount_ns = match self.plan.ring {
             Ring::For(time) => nanoseconds(time),
             Ring::UntilAll => 0,
@@ -75,6 +77,11 @@ impl Calls<'_> {
     /// What has happened since the first call.
     pub(crate) fn counts(&self) -> &CallCounts {
         &self.counts
+    }
+
+    /// The same of the calls that are counted apart.
+    pub(crate) fn counts_since(&self) -> &CallCounts {
+        &self.counts_since
     }
 
     /// What has left since the first call.

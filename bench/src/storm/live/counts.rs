@@ -30,9 +30,10 @@ pub(super) struct Counted {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct OfCalls {
     pub(super) counts: CallCounts,
+    /// Those of calls that were begun since the arrival.
+    pub(super) since: CallCounts,
     pub(super) sent: Sent,
     pub(super) repeated: u64,
-    pub(super) received: u64,
     /// Messages of calls that have ended, or that had been received before.
     pub(super) late: u64,
     /// Messages of no call, or not as they must be.
@@ -41,7 +42,6 @@ pub(super) struct OfCalls {
     pub(super) requests: u64,
     /// 100s.
     pub(super) trying: u64,
-    pub(super) under_way: u64,
 }
 
 impl Counted {
@@ -96,25 +96,29 @@ impl Counted {
 
 impl OfCalls {
     fn read(calls: &Calls<'_>) -> OfCalls {
-        let counts: &calls::CallCounts = calls.counts();
+        let counts = calls.counts();
         OfCalls {
-            counts: CallCounts {
-                begun: counts.started,
-                answered: counts.answered,
-                refused: counts.refused - counts.refused_after_answer,
-                lost: counts.unanswered,
-                // Of what the callee saw or did not see, the caller knows nothing.
-                completed: counts.completed + counts.unacknowledged,
-            },
+            counts: told(counts),
+            since: told(calls.counts_since()),
             sent: calls.sent(),
             repeated: counts.repeated,
-            received: counts.received,
             late: counts.late + counts.duplicate,
             stray: counts.mismatched + counts.unmatched + counts.malformed,
             requests: counts.requests,
             trying: counts.trying,
-            under_way: calls.under_way(),
         }
+    }
+}
+
+/// What callers can tell of their calls.
+fn told(counts: &calls::CallCounts) -> CallCounts {
+    CallCounts {
+        begun: counts.started,
+        answered: counts.answered,
+        refused: counts.refused - counts.refused_after_answer,
+        lost: counts.unanswered,
+        // Of what the callee saw or did not see, the caller knows nothing.
+        completed: counts.completed + counts.unacknowledged,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::storm::record::{CallCounts, Capacity, Class, Outcome, Percentiles, Scaled, Second};
+use crate::storm::record::{Capacity, Class, Outcome, Percentiles, Scaled, Second};
 use crate::storm::tally::Tally;
 
 /// How long the first seconds are, which are told apart.
@@ -34,8 +34,6 @@ pub(super) fn complete(
     outcome.goodput_share = share(from_secs, t99.unwrap_or(end_secs));
     outcome.goodput_share_first_5_secs =
         share(from_secs, (from_secs + FIRST_SECS).min(end_secs.max(from_secs)));
-    outcome.calls = sum_of_calls(arrived.iter().map(|second| &second.calls));
-    outcome.emergency_calls = sum_of_calls(arrived.iter().map(|second| &second.emergency_calls));
     outcome.latency = percentiles(after);
     outcome.latency_before = percentiles(before);
 }
@@ -53,16 +51,6 @@ fn registered_between(seconds: &[&Second], from_secs: f64, until_secs: f64) -> f
         start_secs = second.at_secs;
     }
     registered
-}
-
-fn sum_of_calls<'a>(counts: impl Iterator<Item = &'a CallCounts>) -> CallCounts {
-    counts.fold(CallCounts::default(), |sum, one| CallCounts {
-        begun: sum.begun + one.begun,
-        answered: sum.answered + one.answered,
-        refused: sum.refused + one.refused,
-        lost: sum.lost + one.lost,
-        completed: sum.completed + one.completed,
-    })
 }
 
 fn percentiles(tally: &Tally) -> BTreeMap<String, Percentiles> {
@@ -90,7 +78,7 @@ pub(super) struct Work {
 
 /// Share of what was read that must have been in vain, so that its cost can be told, and that others may be.
 const IN_VAIN_SHARE_MIN: f64 = 0.1;
-const OTHER_SHARE_MAX: f64 = 0.05;
+const OTHER_SHARE_MAX: f64 = 0.15;
 
 /// The cost of reading a datagram that leads to nothing, as a part of a registration's: r. None where too few did, or where too much else
 /// went on.

@@ -135,6 +135,8 @@ fn playing(options: &Options, cpus: &Cpus, observer: &mut dyn Observer) -> Resul
     let mut outcome = Outcome::default();
     seen.played.crowd.fill(&mut outcome);
     let tallies = (&seen.before, &seen.after);
+    outcome.calls = seen.played.counted.ordinary.since;
+    outcome.emergency_calls = seen.played.counted.emergency.since;
     outcome::complete(&mut outcome, &scaled, kappa.per_second, &seen.seconds, tallies);
     let mut tally = seen.before;
     tally.add(&seen.after);
@@ -342,12 +344,16 @@ fn refusal_cost(
     let read = reconciliation.read_by_server.unwrap_or_else(|| {
         reconciliation.sent.saturating_sub(reconciliation.dropped_at_server_sockets)
     });
+    // A server that starts again works for nobody at first.
+    let cpu_ns = seen.server_cpu_ns.filter(|_| !seen.restarted)?;
+    let others = counted.crowd.others.registered;
     let work = Work {
-        cpu_ns: seen.server_cpu_ns?,
+        cpu_ns,
         read,
-        registered: counted.crowd.own.registered + counted.crowd.others.registered,
+        registered: counted.crowd.own.registered,
         legs: if scenario.registration.digest { 2 } else { 1 },
-        other: counted.ordinary.sent.all + counted.emergency.sent.all,
+        // Others have their nonces.
+        other: others + counted.ordinary.sent.all + counted.emergency.sent.all,
     };
     outcome::refusal_cost(&work, capacity)
 }

@@ -161,11 +161,6 @@ impl Server {
         self.own.as_ref().map(|own| own.configuration.as_str())
     }
 
-    /// Whether it is one of ours, and can be killed.
-    pub(crate) fn is_own(&self) -> bool {
-        self.own.is_some()
-    }
-
     /// Ends it as a crash would. Nothing happens to what is not ours.
     pub(crate) fn kill(&mut self) {
         if let Some(own) = &mut self.own {

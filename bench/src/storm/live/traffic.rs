@@ -73,10 +73,6 @@ pub(super) struct Played {
     pub(super) lateness: Histogram<u64>,
     /// Share of the time in which the thread did not run although it wanted to.
     pub(super) preempted: f64,
-    /// The longest time between two rounds, in nanoseconds.
-    pub(super) longest_round_ns: u64,
-    /// From the start of the run until nothing more was begun, in nanoseconds.
-    pub(super) ended_ns: u64,
     /// Somebody wanted it to end.
     pub(super) cut_short: bool,
 }
@@ -104,7 +100,8 @@ pub(super) fn play(part: Part<'_>, line: &Line<'_>) -> io::Result<Played> {
     for (number, part) in (1..).zip(&calls) {
         let mut calls =
             Calls::new(&part.plan, part.population, domain, target, &part.ports, part.run_id);
-        calls.begin_steps(Some(Loss::new(loss, mix(seed ^ number))));
+        let arrival_ns = ns_of(scaled.before_secs);
+        calls.begin_steps(arrival_ns, Some(Loss::new(loss, mix(seed ^ number))));
         under_way.push(calls);
         losses.push(Loss::new(loss, mix(seed ^ (number << 8))));
     }
@@ -123,7 +120,6 @@ pub(super) fn play(part: Part<'_>, line: &Line<'_>) -> io::Result<Played> {
         lateness_of_second: nanoseconds_histogram(),
         busy_ns: 0,
         last_received_ns: 0,
-        longest_round_ns: 0,
     };
     traffic.run(&scaled, line)
 }
@@ -146,7 +142,6 @@ struct Traffic<'a, 'b> {
     lateness_of_second: Histogram<u64>,
     busy_ns: u64,
     last_received_ns: u64,
-    longest_round_ns: u64,
 }
 
 /// What a round is for.
@@ -170,7 +165,6 @@ impl Traffic<'_, '_> {
         loop {
             let did = self.round(round_start_ns, stage)?;
             let now_ns = nanoseconds(line.start.elapsed());
-            self.longest_round_ns = self.longest_round_ns.max(now_ns - round_start_ns);
             if did {
                 self.busy_ns += now_ns - round_start_ns;
             }
@@ -211,8 +205,6 @@ impl Traffic<'_, '_> {
                             counted: self.counted,
                             lateness: self.lateness,
                             preempted: 1.0 - (cpu_ns as f64 / wall_ns.max(1) as f64).min(1.0),
-                            longest_round_ns: self.longest_round_ns,
-                            ended_ns: since_ns,
                             cut_short,
                         });
                     }
