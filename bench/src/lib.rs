@@ -32,4 +32,4 @@ pub use pace::Pace;
 pub use plan::{Extent, Plan, Workload};
 pub use population::{Population, UserAgent};
 pub use report::{Counts, Latency, Limit, Report};
-pub use sys::pin_to_cpu;
+pub use sys::{pin_to_cpu, thread_cpu_ns};

@@ -60,51 +60,102 @@ impl<'a> Response<'a> {
     }
 
     fn take(&mut self, line: &'a [u8]) -> Option<()> {
-        let colon = memchr::memchr(b':', line)?;
+        let colon = line.iter().position(|byte| *byte == b':')?;
         let name = line[..colon].trim_ascii_end();
         let value = &line[colon + 1..];
-        let named = |long: &[u8], short: &[u8]| {
-            name.eq_ignore_ascii_case(long) || name.eq_ignore_ascii_case(short)
-        };
-        match name.first()? | 0x20 {
-            b'v' if self.branch.is_empty() && named(b"Via", b"v") => {
-                let at = memchr::memmem::find(value, b";branch=")?;
-                let branch = &value[at + b";branch=".len()..];
-                let end =
-                    branch.iter().position(|b| matches!(b, b';' | b',' | b' ' | b'\t' | b'\r'));
-                self.branch = &branch[..end.unwrap_or(branch.len())];
-            }
-            b'c' | b'i' if named(b"Call-ID", b"i") => self.call_id = value.trim_ascii(),
-            b'c' if named(b"CSeq", b"CSeq") => {
+        match Header::of(name) {
+            Header::Via if self.branch.is_empty() => self.branch = branch_of(value)?,
+            Header::CallId => self.call_id = value.trim_ascii(),
+            Header::CSeq => {
                 let value = value.trim_ascii();
-                let space = memchr::memchr(b' ', value)?;
+                let space = value.iter().position(|byte| *byte == b' ')?;
                 self.cseq = decimal(&value[..space])?;
                 self.method = value[space..].trim_ascii();
             }
-            b'c' | b'm' if named(b"Contact", b"m") => {
+            Header::Contact => {
                 if self.contacts == 0 {
                     self.contact = value;
                 }
                 self.contacts += values(value);
             }
-            b'e' if named(b"Expires", b"Expires") => {
-                self.expires_secs = decimal(value.trim_ascii());
-            }
-            b'm' if named(b"Min-Expires", b"Min-Expires") => {
-                self.min_expires_secs = decimal(value.trim_ascii());
-            }
-            b'r' if named(b"Retry-After", b"Retry-After") => {
+            Header::Expires => self.expires_secs = decimal(value.trim_ascii()),
+            Header::MinExpires => self.min_expires_secs = decimal(value.trim_ascii()),
+            Header::RetryAfter => {
                 let value = value.trim_ascii_start();
                 let end = value.iter().position(|byte| !byte.is_ascii_digit());
                 self.retry_after_secs = decimal(&value[..end.unwrap_or(value.len())]);
             }
-            b's' if named(b"Server", b"Server") => self.server = value.trim_ascii(),
-            b'w' if self.challenge.is_none() && named(b"WWW-Authenticate", b"WWW-Authenticate") => {
+            Header::Server => self.server = value.trim_ascii(),
+            Header::WwwAuthenticate if self.challenge.is_none() => {
                 self.challenge = Challenge::read(value);
             }
-            _ => {}
+            Header::Via | Header::WwwAuthenticate | Header::Other => {}
         }
         Some(())
+    }
+}
+
+/// The headers that are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Header {
+    Via,
+    CallId,
+    CSeq,
+    Contact,
+    Expires,
+    MinExpires,
+    RetryAfter,
+    Server,
+    WwwAuthenticate,
+    Other,
+}
+
+impl Header {
+    fn of(name: &[u8]) -> Header {
+        // As most servers write them.
+        match name {
+            b"Via" | b"v" => Header::Via,
+            b"Call-ID" | b"i" => Header::CallId,
+            b"CSeq" => Header::CSeq,
+            b"Contact" | b"m" => Header::Contact,
+            b"Expires" => Header::Expires,
+            b"Min-Expires" => Header::MinExpires,
+            b"Retry-After" => Header::RetryAfter,
+            b"Server" => Header::Server,
+            b"WWW-Authenticate" => Header::WwwAuthenticate,
+            b"From" | b"To" | b"Date" | b"Content-Length" => Header::Other,
+            _ => Header::in_any_case(name),
+        }
+    }
+
+    fn in_any_case(name: &[u8]) -> Header {
+        const KNOWN: [(&[u8], Header); 12] = [
+            (b"Via", Header::Via),
+            (b"v", Header::Via),
+            (b"Call-ID", Header::CallId),
+            (b"i", Header::CallId),
+            (b"CSeq", Header::CSeq),
+            (b"Contact", Header::Contact),
+            (b"m", Header::Contact),
+            (b"Expires", Header::Expires),
+            (b"Min-Expires", Header::MinExpires),
+            (b"Retry-After", Header::RetryAfter),
+            (b"Server", Header::Server),
+            (b"WWW-Authenticate", Header::WwwAuthenticate),
+        ];
+        let known = KNOWN.iter().find(|(known, _)| name.eq_ignore_ascii_case(known));
+        known.map_or(Header::Other, |(_, header)| *header)
+    }
+}
+
+/// The branch of the first value of a Via.
+fn branch_of(via: &[u8]) -> Option<&[u8]> {
+    let mut rest = via;
+    loop {
+        rest = &rest[memchr::memchr(b';', rest)? + 1..];
+        let Some(branch) = rest.strip_prefix(b"branch=") else { continue };
+        let end = branch.iter().position(|b| matches!(b, b';' | b',' | b' ' | b'\t' | b'\r'));
+        return Some(&branch[..end.unwrap_or(branch.len())]);
     }
 }
 
@@ -223,6 +274,9 @@ impl<'a> Lines<'a> {
 fn values(text: &[u8]) -> u32 {
     if text.trim_ascii().is_empty() {
         return 0;
+    }
+    if memchr::memchr(b',', text).is_none() {
+        return 1;
     }
     let (mut quoted, mut escaped, mut in_brackets, mut commas) = (false, false, false, 0);
     for &byte in text {
