@@ -135,6 +135,11 @@ fn playing(options: &Options, cpus: &Cpus, observer: &mut dyn Observer) -> Resul
     let mut outcome = Outcome::default();
     seen.played.crowd.fill(&mut outcome);
     let tallies = (&seen.before, &seen.after);
+    let crowd = &seen.played.counted.crowd;
+    // The steady load sends one datagram an attempt, and is nobody's storm.
+    let of_storm = crowd.sent_registers.saturating_sub(crowd.others.begun) as f64;
+    let registered = crowd.total_registered_once;
+    outcome.amplification = (registered > 0).then(|| of_storm / registered as f64);
     outcome.calls = seen.played.counted.ordinary.since;
     outcome.emergency_calls = seen.played.counted.emergency.since;
     outcome::complete(&mut outcome, &scaled, kappa.per_second, &seen.seconds, tallies);
