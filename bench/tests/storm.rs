@@ -92,8 +92,11 @@ fn name_in(text: &str) -> Option<u64> {
 fn answer(request: &str) -> String {
     let line = |name: &str| value(request, &format!("\r\n{name}: "), "\r\n");
     let contact = line("Contact");
-    let expires =
-        if contact.is_empty() { String::new() } else { format!("Contact: {contact};expires=3600\r\n") };
+    let expires = if contact.is_empty() {
+        String::new()
+    } else {
+        format!("Contact: {contact};expires=3600\r\n")
+    };
     format!(
         "SIP/2.0 200 OK\r\nVia: {}\r\nFrom: {}\r\nTo: {};tag=r\r\nCall-ID: {}\r\nCSeq: {}\r\n{expires}Server: mock 1\r\n\
          Content-Length: 0\r\n\r\n",
@@ -245,7 +248,10 @@ fn what_is_lost_on_purpose_is_counted_to_the_datagram() {
     assert!(received >= 400 && received < seen.answered, "{received} of {}", seen.answered);
     assert_eq!((run.about.label, run.about.server.as_str()), (Label::Unscaled, "mock 1"));
     let sent_each = run.outcome.amplification.unwrap();
-    assert!((sent_each - (seen.received + told.lost / 2) as f64 / 400.0).abs() < 0.3, "{sent_each}");
+    assert!(
+        (sent_each - (seen.received + told.lost / 2) as f64 / 400.0).abs() < 0.3,
+        "{sent_each}"
+    );
     assert!(!run.cut_short);
 }
 

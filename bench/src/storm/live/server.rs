@@ -236,6 +236,10 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.kill();
+        if let Some(own) = &self.own {
+            // A million accounts are of no use to anybody afterwards; where there are none, there is nothing to remove.
+            let _removed = fs::remove_file(own.folder.join(SUBSCRIBERS));
+        }
     }
 }
 
