@@ -15,7 +15,7 @@ use crate::report::Report;
 use crate::run::{Digest, Run};
 use crate::sockets::{self, Port};
 use crate::sys::ReceiveBatch;
-use crate::template::Template;
+use crate::template::{Registering, Template};
 use crate::watch::Processes;
 
 /// The first CSeq of all: ten digits, so that a message keeps its length for a billion laps.
@@ -36,15 +36,16 @@ pub struct Generator {
 
 impl Generator {
     /// Opens `ports` source ports from `first_port` on (0: any) for a population that registers
-    /// in `domain` at `target`, a loopback address.
+    /// in `domain` at `target`: a loopback address, or any where the population is all at one that this machine has.
     pub fn open(
         target: SocketAddrV4,
         domain: &str,
         population: Population,
         first_port: u16,
     ) -> io::Result<Generator> {
-        if !target.ip().is_loopback() {
-            let what = format!("{target} is not a loopback address");
+        if !target.ip().is_loopback() && population.one_address().is_none() {
+            let what =
+                format!("{target} is not a loopback address: others have no way back to many");
             return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
         }
         let ports = sockets::open(target, population.ports(), first_port)?;
@@ -96,7 +97,7 @@ impl Generator {
     /// Carries out one plan on the calling thread.
     pub fn run(&mut self, plan: &Plan) -> io::Result<Report> {
         let run_id = fresh_run_id();
-        let template = plan.workload.template(&self.domain, run_id);
+        let template = plan.workload.template(&self.domain, run_id, self.population.one_address());
         for port in &mut self.ports {
             port.outgoing.prefill(template.text());
         }
@@ -109,7 +110,8 @@ impl Generator {
                 if plan.workload.is_echo() {
                     accounts.pretend();
                 }
-                let template = Template::register_with_credentials(domain, run_id);
+                let registering = Registering::usual(domain, run_id, population.one_address());
+                let template = Template::with_credentials(&registering);
                 Some(Digest { accounts, template })
             }
         };

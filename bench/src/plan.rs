@@ -1,10 +1,11 @@
 //! What is to be measured: the workload, how fast and how long. It does nothing.
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use crate::pace::Pace;
 use crate::population::Order;
-use crate::template::Template;
+use crate::template::{Registering, Template};
 
 /// What the user agents ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,11 +59,12 @@ impl Workload {
         }
     }
 
-    pub(crate) fn template(self, domain: &str, run: u32) -> Template {
+    /// Its first message, from user agents that are all at one address if there is one.
+    pub(crate) fn template(self, domain: &str, run: u32, at: Option<Ipv4Addr>) -> Template {
         if self.is_options() {
-            Template::options(domain, run)
+            Template::options_from(domain, run, at)
         } else {
-            Template::register(domain, run)
+            Template::bare(&Registering::usual(domain, run, at))
         }
     }
 

@@ -33,6 +33,7 @@ pub struct Population {
     addresses: u32,
     sharing: u32,
     first: u32,
+    at: Option<Ipv4Addr>,
 }
 
 impl Population {
@@ -44,6 +45,7 @@ impl Population {
             addresses: addresses.clamp(1, ADDRESSES_MAX),
             sharing: 1,
             first: 0,
+            at: None,
         }
     }
 
@@ -61,6 +63,18 @@ impl Population {
     pub fn starting_at(mut self, first: u32) -> Population {
         self.first = first;
         self
+    }
+
+    /// The same user agents, all at one address, as behind a carrier's NAT; each still has its port.
+    #[must_use]
+    pub fn at(mut self, address: Ipv4Addr) -> Population {
+        self.at = Some(address);
+        self
+    }
+
+    /// The address of all, if they share one.
+    pub(crate) fn one_address(&self) -> Option<Ipv4Addr> {
+        self.at
     }
 
     /// How many user agents there are.
@@ -88,6 +102,9 @@ impl Population {
 
     /// The address from which this user agent speaks.
     pub fn address(&self, ua: UserAgent) -> Ipv4Addr {
+        if let Some(address) = self.at {
+            return address;
+        }
         let n = ua.0 / self.sharing / self.ports % self.addresses;
         let octet =
             |shift: u32| (OCTET_MIN + ((n >> shift) & ((1 << OCTET_BITS) - 1))).to_be_bytes()[3];
@@ -388,6 +405,14 @@ mod tests {
             (0..1000)
                 .all(|n| population.address(UserAgent(n)) == Ipv4Addr::new(127, 100, 100, 100))
         );
+    }
+
+    #[test]
+    fn all_can_be_at_one_address() {
+        let address = Ipv4Addr::new(192, 0, 2, 1);
+        let population = Population::new(1000, 4, ADDRESSES_MAX).at(address);
+        assert!((0..1000).all(|n| population.address(UserAgent(n)) == address));
+        assert_eq!(population.port_index(UserAgent(6)), 2);
     }
 
     #[test]

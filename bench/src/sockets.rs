@@ -1,8 +1,9 @@
 //! The sockets from which all user agents speak: one a port, bound to every loopback address, so
-//! that a few sockets carry any number of addresses.
+//! that a few sockets carry any number of addresses; or, towards another network, to the one address
+//! that this machine has there.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4, UdpSocket};
 
 use crate::sys::{self, ReceiveBatch, SendBatch};
 
@@ -37,12 +38,17 @@ impl Port {
 
 /// Opens `count` ports from `first` on (0: any that are free) that speak to `target`.
 pub(crate) fn open(target: SocketAddrV4, count: u16, first: u16) -> io::Result<Vec<Port>> {
+    // Of loopback any address can be used; to others there is one way, from one address.
+    let is_loopback = target.ip().is_loopback();
+    let here = if is_loopback { Ipv4Addr::UNSPECIFIED } else { local_address(target)? };
     (0..count)
         .map(|i| {
             let asked = if first == 0 { 0 } else { first.saturating_add(i) };
-            let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, asked))
+            let socket = UdpSocket::bind((here, asked))
                 .map_err(|e| io::Error::new(e.kind(), format!("UDP port {asked}: {e}")))?;
-            sys::loopback_only(&socket)?;
+            if is_loopback {
+                sys::loopback_only(&socket)?;
+            }
             sys::report_destination(&socket)?;
             sys::size_buffers(&socket, BUFFER_BYTES)?;
             let number = socket.local_addr()?.port();
@@ -53,4 +59,15 @@ pub(crate) fn open(target: SocketAddrV4, count: u16, first: u16) -> io::Result<V
             Ok(Port { socket, number, outgoing: SendBatch::new(target) })
         })
         .collect()
+}
+
+/// The address of this machine from which `target` is reached.
+pub(crate) fn local_address(target: SocketAddrV4) -> io::Result<Ipv4Addr> {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+    // Nothing is sent: the kernel only chooses the way.
+    socket.connect(target)?;
+    match socket.local_addr()?.ip() {
+        IpAddr::V4(address) => Ok(address),
+        IpAddr::V6(_) => Err(io::ErrorKind::Unsupported.into()),
+    }
 }

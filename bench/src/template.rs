@@ -77,6 +77,16 @@ pub(crate) struct Registering<'a> {
     pub(crate) at: Option<Ipv4Addr>,
 }
 
+impl Registering<'_> {
+    /// What phones ask for that are to stay registered for longer than anything is measured.
+    pub(crate) fn usual(domain: &str, run: u32, at: Option<Ipv4Addr>) -> Registering<'_> {
+        Registering { domain, run, expires_secs: USUAL_EXPIRES_SECS, at }
+    }
+}
+
+/// What [`Registering::usual`] asks for.
+pub(crate) const USUAL_EXPIRES_SECS: u32 = 3600;
+
 /// The changing parts of one request.
 pub(crate) struct Request {
     pub(crate) ua: UserAgent,
@@ -93,12 +103,12 @@ pub(crate) struct Request {
 impl Template {
     /// A phone's REGISTER of about 500 bytes for `domain` with one contact.
     pub(crate) fn register(domain: &str, run: u32) -> Template {
-        Template::bare(&Registering { domain, run, expires_secs: 3600, at: None })
+        Template::bare(&Registering::usual(domain, run, None))
     }
 
     /// The same with digest credentials for the realm `domain`, RFC 7616 3.4.
     pub(crate) fn register_with_credentials(domain: &str, run: u32) -> Template {
-        Template::with_credentials(&Registering { domain, run, expires_secs: 3600, at: None })
+        Template::with_credentials(&Registering::usual(domain, run, None))
     }
 
     /// A phone's REGISTER.
@@ -150,12 +160,7 @@ impl Template {
         t
     }
 
-    /// A phone's OPTIONS to the server itself.
-    pub(crate) fn options(domain: &str, run: u32) -> Template {
-        Template::options_from(domain, run, None)
-    }
-
-    /// The same from user agents that are all at one address, if there is one.
+    /// A phone's OPTIONS to the server itself, from user agents that are all at one address if there is one.
     pub(crate) fn options_from(domain: &str, run: u32, at: Option<Ipv4Addr>) -> Template {
         let mut t = Template::request("OPTIONS", domain, run, at);
         t.literal("Accept: application/sdp\r\n");
@@ -453,7 +458,7 @@ mod tests {
             sequence: 1,
             cseq: 1_000_000_000,
         };
-        let text = made(&Template::options("sip.test", 1), &request, &population);
+        let text = made(&Template::options_from("sip.test", 1, None), &request, &population);
         assert!(text.starts_with("OPTIONS sip:sip.test SIP/2.0\r\nVia: "), "{text}");
         assert!(text.contains("\r\nTo: <sip:sip.test>\r\n"), "{text}");
         assert!(text.contains("\r\nCSeq: 1000000000 OPTIONS\r\n"), "{text}");

@@ -212,15 +212,16 @@ impl Texts<'_> {
     }
 
     /// The URI at which a user agent is reached.
-    pub(super) fn contact_uri(&self, ua: UserAgent) -> [u8; CONTACT_BYTES] {
-        let mut uri = [0; CONTACT_BYTES];
-        let mut w = Writer { buffer: &mut uri, length: 0 };
+    pub(super) fn contact_uri(&self, ua: UserAgent) -> ContactUri {
+        let mut bytes = [0; CONTACT_BYTES];
+        let mut w = Writer { buffer: &mut bytes, length: 0 };
         w.put(b"sip:");
         w.put(&self.user(ua));
         w.put(b"@");
-        w.put(&self.place(ua));
+        self.place(&mut w, ua);
         w.put(b";line=1");
-        uri
+        let length = w.length;
+        ContactUri { bytes, length }
     }
 
     /// A request to whoever the registrar knows: request line and Via.
@@ -236,7 +237,7 @@ impl Texts<'_> {
 
     fn via(&self, w: &mut Writer<'_>, call: &Call, transaction: Transaction) {
         w.put(b"Via: SIP/2.0/UDP ");
-        w.put(&self.place(call.caller_ua));
+        self.place(w, call.caller_ua);
         w.put(b";rport;branch=");
         w.put(&self.branch(call, transaction));
         w.put(b"\r\n");
@@ -294,7 +295,7 @@ impl Texts<'_> {
 
     fn contact(&self, w: &mut Writer<'_>, ua: UserAgent) {
         w.put(b"Contact: <");
-        w.put(&self.contact_uri(ua));
+        w.put(self.contact_uri(ua).bytes());
         w.put(b">\r\n");
     }
 
@@ -305,17 +306,42 @@ impl Texts<'_> {
     }
 
     /// Address and port.
-    fn place(&self, ua: UserAgent) -> [u8; ADDRESS_BYTES + 1 + PORT_DIGITS] {
-        let mut place = [b':'; ADDRESS_BYTES + 1 + PORT_DIGITS];
-        place[..ADDRESS_BYTES].copy_from_slice(&address_text(self.population.address(ua)));
-        let port = self.ports[self.population.port_index(ua)];
-        write_decimal(&mut place[ADDRESS_BYTES + 1..], u32::from(port));
-        place
+    fn place(&self, w: &mut Writer<'_>, ua: UserAgent) {
+        match self.population.one_address() {
+            Some(address) => {
+                for (index, octet) in address.octets().into_iter().enumerate() {
+                    let mut digits = [0; 3];
+                    write_decimal(&mut digits, u32::from(octet));
+                    let zeros = digits[..2].iter().take_while(|digit| **digit == b'0').count();
+                    w.put(if index == 0 { b"" } else { b"." });
+                    w.put(&digits[zeros..]);
+                }
+            }
+            // Three digits each, always.
+            None => w.put(&address_text(self.population.address(ua))),
+        }
+        let mut digits = [0; PORT_DIGITS];
+        write_decimal(&mut digits, u32::from(self.ports[self.population.port_index(ua)]));
+        w.put(b":");
+        w.put(&digits);
     }
 }
 
-/// Bytes of [`Texts::contact_uri`].
-pub(super) const CONTACT_BYTES: usize =
+/// The URI of a user agent's Contact.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ContactUri {
+    bytes: [u8; CONTACT_BYTES],
+    length: usize,
+}
+
+impl ContactUri {
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
+}
+
+/// Bytes of [`Texts::contact_uri`] at most.
+const CONTACT_BYTES: usize =
     "sip:".len() + USER_DIGITS + 1 + ADDRESS_BYTES + 1 + PORT_DIGITS + ";line=1".len();
 
 fn sdp(w: &mut Writer<'_>) {
@@ -405,7 +431,7 @@ mod tests {
             let length = texts.answer(&mut answer, call, head);
             let answer = Message::read(&answer[..length]).unwrap();
             assert_eq!(answer.start, Start::Response { status: 200 });
-            assert_eq!(answer.contact, texts.contact_uri(UserAgent(42)));
+            assert_eq!(answer.contact, texts.contact_uri(UserAgent(42)).bytes());
             assert_eq!(
                 branch_of(answer.via.lines()[0]),
                 Some(&texts.branch(call, Transaction::Invite)[..])

@@ -36,7 +36,7 @@ impl Calls<'_> {
             && (self.plan.echo
                 || (self.came_to(call.callee_ua, port_index, datagram)
                     && !message.has_route
-                    && uri == self.texts.contact_uri(call.callee_ua)))
+                    && uri == self.texts.contact_uri(call.callee_ua).bytes()))
     }
 
     pub(super) fn callee_hears_invite(

@@ -34,7 +34,7 @@ impl Calls<'_> {
         let is_whole = match (message.method, status) {
             (Method::Invite, 200..300) => {
                 tag_of(message.to) == Some(&call.to_tag[..])
-                    && message.contact == self.texts.contact_uri(call.callee_ua)
+                    && message.contact == self.texts.contact_uri(call.callee_ua).bytes()
                     && message.body == SDP
             }
             (Method::Invite, 180) => tag_of(message.to) == Some(&call.to_tag[..]),

@@ -65,7 +65,7 @@ fn snmp_value(text: &str, protocol: &str, name: &str) -> Option<u64> {
     values.split(' ').nth(at)?.parse().ok()
 }
 
-/// The second column of all lines of /proc/net/softnet_stat, a line a CPU, in hex.
+/// The second column of all lines of `/proc/net/softnet_stat`, a line a CPU, in hex.
 fn softnet_dropped(text: &str) -> u64 {
     text.lines()
         .filter_map(|line| u64::from_str_radix(line.split_whitespace().nth(1)?, 16).ok())

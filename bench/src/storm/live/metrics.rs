@@ -29,7 +29,7 @@ pub(crate) struct Scrape {
     /// Messages that it sent again by itself.
     pub(crate) retransmissions: u64,
     /// By upper bound in microseconds, how many datagrams waited in the kernel for no longer: cumulative, as the text has it.
-    queue_age_us: Vec<(f64, u64)>,
+    pub(super) queue_age_us: Vec<(f64, u64)>,
 }
 
 impl Scrape {
@@ -62,7 +62,7 @@ impl Scrape {
             let count = sample.count();
             match name {
                 "build_info" => {
-                    scrape.version = sample.label("version").map(|v| format!("Seawall {v}"))
+                    scrape.version = sample.label("version").map(|v| format!("Seawall {v}"));
                 }
                 "received_datagrams_total" | "truncated_total" => scrape.received += count,
                 "sent_datagrams_total" => scrape.sent += count,

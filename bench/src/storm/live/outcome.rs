@@ -140,8 +140,8 @@ mod tests {
     fn goodput_is_told_until_99_percent_are_there() {
         let seconds =
             [second(-1.0, 50), second(0.0, 50), second(1.0, 80), second(2.0, 100), second(3.0, 7)];
-        let mut outcome = Outcome::default();
-        outcome.registered_percent_secs = [(50, 1.0), (99, 1.5)].into();
+        let registered_percent_secs = [(50, 1.0), (99, 1.5)].into();
+        let mut outcome = Outcome { registered_percent_secs, ..Outcome::default() };
         let tallies = (&Tally::default(), &Tally::default());
         complete(&mut outcome, &scaled(1.0, 0.0), 100.0, &seconds, tallies);
         assert_eq!(outcome.t99_over_t_min, Some(1.5));
@@ -154,8 +154,8 @@ mod tests {
     fn an_outage_does_not_count() {
         let seconds: Vec<Second> =
             (1..=10).map(|n| second(f64::from(n), if n > 4 { 100 } else { 0 })).collect();
-        let mut outcome = Outcome::default();
-        outcome.registered_percent_secs = [(99, 8.0)].into();
+        let registered_percent_secs = [(99, 8.0)].into();
+        let mut outcome = Outcome { registered_percent_secs, ..Outcome::default() };
         let tallies = (&Tally::default(), &Tally::default());
         complete(&mut outcome, &scaled(4.0, 4.0), 100.0, &seconds, tallies);
         assert_eq!(outcome.t99_over_t_min, Some(1.0));

@@ -15,6 +15,7 @@ use super::storm::{Seen, storm};
 use super::{Beginning, Error, Mode, Observer, Options, Played, Target, while_doing};
 use crate::generator::Generator;
 use crate::population::Population;
+use crate::sockets;
 use crate::storm::record::{About, Capacity, Label, Outcome, Reconciliation, Run, SCHEMA};
 use crate::storm::scenario::{self, Arrival, Need, Scenario, scale};
 use crate::sys::{self, Interrupts};
@@ -29,8 +30,7 @@ pub fn play(options: &Options, observer: &mut dyn Observer) -> Result<Played, Er
     let _interrupts = Interrupts::catch().map_err(while_doing("catching interrupts"))?;
     can_be_played(&options.scenario)?;
     let cpus = Cpus::choose(options)?;
-    let run = cpus.aside(|| playing(options, &cpus, observer));
-    run
+    cpus.aside(|| playing(options, &cpus, observer))
 }
 
 fn playing(options: &Options, cpus: &Cpus, observer: &mut dyn Observer) -> Result<Played, Error> {
@@ -44,7 +44,9 @@ fn playing(options: &Options, cpus: &Cpus, observer: &mut dyn Observer) -> Resul
 
     observer.note("measuring what the server can do");
     let mut server = first_server(options, cpus)?;
-    let mut generator = Generator::open(server.address, domain, Cast::for_capacity(), 0)
+    let source = source_towards(&server)?;
+    let users = Cast::for_capacity(source);
+    let mut generator = Generator::open(server.address, domain, users, 0)
         .map_err(while_doing("opening the generator's sockets"))?;
     let pid = server.pid;
     let mut kappa = cpus.on_generators(|| Kappa::measure(&mut generator, scenario, pid))?;
@@ -70,7 +72,7 @@ fn playing(options: &Options, cpus: &Cpus, observer: &mut dyn Observer) -> Resul
     if let Some(most) = options.seconds_most {
         scaled.end_secs = scaled.end_secs.min(most);
     }
-    let cast = Cast::new(&scaled);
+    let cast = Cast::new(&scaled, scenario, source);
     if let Target::Own(executable) = &options.server {
         observer.note("starting Seawall anew with everybody's accounts");
         drop(server);
@@ -82,7 +84,7 @@ fn playing(options: &Options, cpus: &Cpus, observer: &mut dyn Observer) -> Resul
         scenario,
         scaled: &scaled,
         target: server.address,
-        source: source_towards(&server)?,
+        source,
         domain,
         seed: options.seed,
         cpu: cpus.generator,
@@ -201,7 +203,7 @@ impl Cpus {
 }
 
 fn can_be_played(scenario: &Scenario) -> Result<(), Error> {
-    for need in &scenario.needs {
+    if let Some(need) = scenario.needs.first() {
         let what = match need {
             Need::Tls => "SIP over TLS, which neither the generator nor Seawall speaks yet",
             Need::SlowBackend => {
@@ -221,7 +223,7 @@ fn uninterrupted() -> Result<(), Error> {
 fn first_server(options: &Options, cpus: &Cpus) -> Result<Server, Error> {
     match &options.server {
         Target::Own(executable) => {
-            let users = Cast::for_capacity();
+            let users = Cast::for_capacity(None);
             own_server(options, cpus, executable, &[&users], users.size())
         }
         Target::There { address, pid, metrics } => {
@@ -305,7 +307,7 @@ fn source_towards(server: &Server) -> Result<Option<Ipv4Addr>, Error> {
     if server.address.ip().is_loopback() {
         return Ok(None);
     }
-    server::local_address(server.address)
+    sockets::local_address(server.address)
         .map(Some)
         .map_err(while_doing("looking for the address from which the server is reached"))
 }

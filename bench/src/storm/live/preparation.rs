@@ -15,7 +15,8 @@ use crate::population::Population;
 use crate::sockets::Port;
 use crate::storm::crowd::{Crowd, Setup};
 use crate::storm::record::Scaled;
-use crate::storm::scenario::{self, Bindings, Nonces, Scenario};
+use crate::storm::scenario::{self, Addresses, Bindings, Nonces, Scenario};
+use crate::template::USUAL_EXPIRES_SECS;
 
 /// User agents with which the capacity is measured. They have the lowest numbers, and no part in the storm.
 pub(super) const CAPACITY_USER_AGENTS: u32 = 1 << 18;
@@ -28,8 +29,6 @@ const OTHERS_EVERY_SECS: f64 = 10.0;
 const OTHERS_MOST: f64 = 500_000.0;
 /// The domain that callers are from. They have no account and need none: a server of another domain sends their calls.
 const ELSEWHERE: &str = "elsewhere.test";
-/// What registrations of the closed loop ask for, in seconds.
-const FILLED_SECS: u32 = 3600;
 
 /// Everybody's names, by population.
 #[derive(Clone, Debug)]
@@ -44,25 +43,30 @@ pub(super) struct Cast {
 
 impl Cast {
     /// Those whom the capacity is measured with.
-    pub(super) fn for_capacity() -> Population {
-        Population::new(CAPACITY_USER_AGENTS, PORTS, u32::MAX)
+    pub(super) fn for_capacity(source: Option<Ipv4Addr>) -> Population {
+        at(Population::new(CAPACITY_USER_AGENTS, PORTS, u32::MAX), source)
     }
 
-    /// All of a scenario.
-    pub(super) fn new(scaled: &Scaled) -> Cast {
+    /// All of a scenario, who speak from `source` if that is the only address there is.
+    pub(super) fn new(scaled: &Scaled, scenario: &Scenario, source: Option<Ipv4Addr>) -> Cast {
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "bounded above")]
         let others = (scaled.steady_per_second * OTHERS_EVERY_SECS).min(OTHERS_MOST) as u32;
         let mut first = CAPACITY_USER_AGENTS;
         let mut next = |size: u32, ports| {
             let population = Population::new(size, ports, u32::MAX).starting_at(first);
             first += size;
-            population
+            at(population, source)
+        };
+        // Whoever is registered beforehand is where the crowd says that all are.
+        let shared = match scenario.population.addresses {
+            Addresses::Own => None,
+            Addresses::One => source.or_else(|| Some(Population::shared_address())),
         };
         Cast {
             ordinary: next(CALL_USER_AGENTS, CALL_PORTS),
             emergency: next(EMERGENCY_USER_AGENTS, CALL_PORTS),
-            crowd: next(scaled.user_agents + others, PORTS),
-            capacity: Cast::for_capacity(),
+            crowd: at(next(scaled.user_agents + others, PORTS), shared),
+            capacity: Cast::for_capacity(source),
             others,
         }
     }
@@ -75,6 +79,14 @@ impl Cast {
     /// Bindings at most.
     pub(super) fn bindings(&self) -> u32 {
         self.subscribers().iter().map(|population| population.size()).sum()
+    }
+}
+
+/// A population at one address, if there is one.
+fn at(population: Population, address: Option<Ipv4Addr>) -> Population {
+    match address {
+        Some(address) => population.at(address),
+        None => population,
     }
 }
 
@@ -164,9 +176,9 @@ impl Stage<'_> {
         let mut crowd = Crowd::new(scenario, scaled, &setup);
         let (ports, accounts, cseq) = generator.into_parts();
         if let Some(asked) = &asked {
-            crowd.adopt(Some(asked), cseq, FILLED_SECS, false);
+            crowd.adopt(Some(asked), cseq, USUAL_EXPIRES_SECS, false);
         } else if registered {
-            crowd.adopt(accounts.as_ref(), cseq, FILLED_SECS, bound);
+            crowd.adopt(accounts.as_ref(), cseq, USUAL_EXPIRES_SECS, bound);
         }
         Ok((crowd, ports))
     }

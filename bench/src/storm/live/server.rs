@@ -4,12 +4,13 @@
 use std::fmt;
 use std::fs;
 use std::io::{self, BufWriter, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::population::Population;
+use crate::sockets;
 use crate::sys;
 
 /// How long a server may take until it answers.
@@ -207,7 +208,7 @@ impl Server {
     /// Whether an OPTIONS is answered within `patience`.
     fn answers(&self, patience: Duration) -> Result<bool, NoServer> {
         let io = |error| NoServer::Io { what: "a socket to look for the server".into(), error };
-        let here = local_address(self.address).map_err(io)?;
+        let here = sockets::local_address(self.address).map_err(io)?;
         let socket = UdpSocket::bind((here, 0)).map_err(io)?;
         socket.set_read_timeout(Some(Duration::from_millis(100))).map_err(io)?;
         let here = socket.local_addr().map_err(io)?;
@@ -240,16 +241,6 @@ impl Drop for Server {
             // A million accounts are of no use to anybody afterwards; where there are none, there is nothing to remove.
             let _removed = fs::remove_file(own.folder.join(SUBSCRIBERS));
         }
-    }
-}
-
-/// The address of this machine from which `target` is reached.
-pub(crate) fn local_address(target: SocketAddrV4) -> io::Result<Ipv4Addr> {
-    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
-    socket.connect(target)?;
-    match socket.local_addr()?.ip() {
-        IpAddr::V4(address) => Ok(address),
-        IpAddr::V6(_) => Ok(Ipv4Addr::LOCALHOST),
     }
 }
 

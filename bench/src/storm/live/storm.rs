@@ -25,7 +25,7 @@ const LOOK: Duration = Duration::from_millis(20);
 const METRICS_AGE: Duration = Duration::from_millis(2_300);
 /// The least part of a CPU with which a server is asked each second; with less, answering would be too much of its work.
 const ASKED_EACH_SECOND_PART: f64 = 0.09;
-const ASKED_SELDOM_SECS: u32 = 10;
+const ASKED_SELDOM_SECS: usize = 10;
 
 /// What was seen of a storm.
 pub(super) struct Seen {
@@ -101,7 +101,7 @@ struct Watching<'a> {
     server_drops: u64,
     scrape_first: Option<Scrape>,
     scrape: Option<Scrape>,
-    ask_every: u32,
+    ask_every: usize,
     seconds: Vec<Second>,
     before: Tally,
     after: Tally,
@@ -198,7 +198,7 @@ impl<'a> Watching<'a> {
         self.kernel = kernel;
         second.server_cpu_ns = self.cpu_since();
         second.answer_age_us = answer_ages(tally);
-        let is_asked = (self.seconds.len() as u32).is_multiple_of(self.ask_every);
+        let is_asked = self.seconds.len().is_multiple_of(self.ask_every);
         if let Some(metrics) = server.metrics.filter(|_| is_asked)
             && let Some(before) = &self.scrape
             // A server too busy to answer is asked again in a second: nothing is lost but the resolution.
