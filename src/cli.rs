@@ -5,6 +5,7 @@ use crate::config::{
     cpu_ranges, mebibytes, written_network,
 };
 use crate::ctl::Ctl;
+use crate::storm::Storm;
 use crate::subscribers;
 use clap::{Args, Parser, Subcommand};
 use shards::proxy::NextHop;
@@ -37,6 +38,8 @@ pub enum Command {
     },
     /// Asks a running node, as in `ctl ul.lookup alice@sip.test`: a table on a terminal, JSON otherwise.
     Ctl(Ctl),
+    /// Registration storms: what happens to a server when a mass outage ends.
+    Storm(Storm),
 }
 
 /// What `run` may be told.
@@ -177,7 +180,7 @@ mod tests {
         let all = std::iter::once("seawall").chain(arguments.iter().copied());
         match Cli::try_parse_from(all).unwrap().command() {
             Command::Run(run) => Some(run.config),
-            Command::Check { .. } | Command::Ctl(_) => None,
+            Command::Check { .. } | Command::Ctl(_) | Command::Storm(_) => None,
         }
     }
 

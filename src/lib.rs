@@ -12,6 +12,7 @@ pub mod readiness;
 pub mod reload;
 pub mod serve;
 pub mod steer;
+pub mod storm;
 pub mod subscribers;
 pub mod sys;
 pub mod worker;

@@ -5,6 +5,7 @@ use seawall::cli::{Cli, Command, EXIT_CONFIGURATION, EXIT_ENVIRONMENT, check, co
 use seawall::config::Machine;
 use seawall::ctl::{self, Failed};
 use seawall::serve::{Delivery, serve};
+use seawall::storm;
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -32,6 +33,11 @@ fn main() -> ExitCode {
             Ok(()) => ExitCode::SUCCESS,
             Err(failed @ Failed::Usage(_)) => fail(EXIT_CONFIGURATION, &failed),
             Err(failed @ Failed::Asking(_)) => fail(EXIT_ENVIRONMENT, &failed),
+        },
+        Command::Storm(storm) => match storm::run(&storm) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(failed @ storm::Failed::Usage(_)) => fail(EXIT_CONFIGURATION, &failed),
+            Err(failed @ storm::Failed::Environment(_)) => fail(EXIT_ENVIRONMENT, &failed),
         },
     }
 }

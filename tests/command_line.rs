@@ -97,6 +97,73 @@ fn a_command_line_that_is_wrong_is_an_error_of_configuration() {
     );
 }
 
+#[test]
+fn storms_are_listed_and_shown() {
+    let (code, list, stderr) = output(&["storm", "list"]);
+    assert_eq!((code, stderr.as_str()), (Some(0), ""));
+    for number in 0..15 {
+        assert!(list.lines().any(|line| line.starts_with(&format!("S{number} "))), "{list}");
+    }
+    assert!(list.lines().all(|line| line.len() <= 100), "it fits a terminal:\n{list}");
+    let (code, shown, stderr) = output(&["storm", "show", "power-step", "--kappa", "24000"]);
+    assert_eq!((code, stderr.as_str()), (Some(0), ""));
+    assert!(shown.starts_with("# S1: power-step\n"), "{shown}");
+    // A fifth of 100 s, and all of it.
+    let row = shown.lines().find(|line| line.starts_with("# user agents")).unwrap();
+    assert_eq!(row.split_whitespace().skip(3).collect::<Vec<_>>(), ["480,000", "2,400,000"]);
+    let (code, whole, _) = output(&["storm", "show", "s1", "--kappa", "24000", "--full"]);
+    assert_eq!(code, Some(0));
+    let row = whole.lines().find(|line| line.starts_with("# user agents")).unwrap();
+    assert_eq!(row.split_whitespace().skip(3).collect::<Vec<_>>(), ["2,400,000"]);
+    // What was shown is a file for a storm of one's own.
+    let file = TempFile::new("mine", &shown.replace("id = \"S1\"", "id = \"mine\""));
+    let (code, again, stderr) = output(&["storm", "show", file.path()]);
+    assert_eq!((code, stderr.as_str()), (Some(0), ""));
+    assert!(again.contains("id = \"mine\""), "{again}");
+}
+
+#[test]
+fn a_wrong_scenario_is_told_whole() {
+    let file = TempFile::new(
+        "storm",
+        "id = \"mine\"\ntitle = \"a\"\nabout = \"b\"\nhonour_retry_after = 2\n[population]\nkapa_seconds = 1\n",
+    );
+    let path = file.path();
+    let (code, stdout, stderr) = output(&["storm", "show", path]);
+    assert_eq!((code, stdout.as_str()), (Some(2), ""));
+    for line in [
+        format!("{path}:4: honour_retry_after: 2 is out of range, expected a number from 0 to 1"),
+        format!("{path}:5: population.nonces: is missing, expected `none`, `valid` or `foreign`"),
+        format!(
+            "{path}:1: clients: is missing, expected tables [[clients]] with name, share and retry"
+        ),
+    ] {
+        assert!(stderr.lines().any(|told| told == line), "{line}\n{stderr}");
+    }
+    let unknown = stderr.lines().find(|line| line.starts_with(&format!("{path}:6: "))).unwrap();
+    assert!(unknown.ends_with("did you mean `kappa_seconds`?"), "{unknown}");
+    for (name, hint) in
+        [("S15", "did you mean `S1`?"), ("power-stop", "did you mean `power-step`?")]
+    {
+        let (code, stdout, stderr) = output(&["storm", "show", name]);
+        assert_eq!((code, stdout.as_str()), (Some(2), ""), "{name}");
+        assert!(stderr.trim_end().ends_with(hint), "{stderr}");
+    }
+    assert_eq!(
+        output(&["storm", "show", "/nonexistent/storm.toml"]),
+        (
+            Some(2),
+            String::new(),
+            "/nonexistent/storm.toml: can't be read: No such file or directory (os error 2)\n"
+                .to_owned()
+        )
+    );
+    for arguments in [&["storm"][..], &["storm", "show"], &["storm", "show", "S1", "--scale", "2"]]
+    {
+        assert_eq!(output(arguments).0, Some(2), "{arguments:?}");
+    }
+}
+
 /// A server that is killed with the test.
 struct Server {
     process: Child,

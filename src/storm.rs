@@ -1,0 +1,145 @@
+//! `seawall storm`: shows scenarios of registration storms. It knows what may be asked on the command line; what
+//! scenarios are is the simulator's.
+
+use bench::storm::scenario::{Scenario, Wanted, builtin, describe, parse};
+use clap::{Args, Subcommand};
+use std::fmt;
+use std::io::{self, Write};
+use std::path::Path;
+
+/// What is asked of the simulator.
+#[derive(Clone, Debug, Args)]
+#[command(after_long_help = LESSON)]
+pub struct Storm {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+enum Task {
+    /// Lists the scenarios that come with the program.
+    List,
+    /// Prints a scenario's file, a start for one of your own, and what it means in numbers.
+    Show(Show),
+}
+
+#[derive(Clone, Debug, Args)]
+struct Show {
+    /// A scenario's name as in S1 or power-step, or a file.
+    scenario: String,
+    /// Registrations a second that your server can finish, for numbers instead of multiples.
+    #[arg(long, value_name = "N", value_parser = positive)]
+    kappa: Option<f64>,
+    #[command(flatten)]
+    amount: Amount,
+}
+
+/// How much of a scenario.
+#[derive(Clone, Debug, Args)]
+struct Amount {
+    /// Part of the population, within the same part of the time.
+    #[arg(long, value_name = "SHARE", default_value_t = describe::QUICK.scale, value_parser = part)]
+    scale: f64,
+    /// All of it, to its end; minutes rather than one.
+    #[arg(long, conflicts_with = "scale")]
+    full: bool,
+    /// First attempts at the peak, in multiples of what the server can do, in place of the scenario's.
+    #[arg(long, value_name = "X", value_parser = positive)]
+    multiple: Option<f64>,
+}
+
+impl Amount {
+    fn wanted(&self) -> Wanted {
+        Wanted { scale: if self.full { 1.0 } else { self.scale }, multiple: self.multiple }
+    }
+}
+
+const LESSON: &str = "\
+A registration storm is what follows when many phones lose a server and find it again at the same time: more of them
+than it can register, each resending what is not answered and trying again later. What matters is how long it takes until
+all are back, against the shortest time that it could take, and what becomes of calls meanwhile.
+
+Sizes are told in kappa, the registrations a second that a server can finish, so a scenario fits any server.
+
+  seawall storm list                         what there is
+  seawall storm show S1                      a scenario's file, with the reasons for its numbers
+  seawall storm show S1 --kappa 24000        what it means for such a server
+  seawall storm show S1 > mine.toml          a start for your own: `seawall storm show mine.toml` tells what is wrong with it";
+
+/// Why it came to nothing.
+#[derive(Debug)]
+pub enum Failed {
+    /// The command line or a file is wrong.
+    Usage(String),
+    /// Everything else.
+    Environment(String),
+}
+
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failed::Usage(text) | Failed::Environment(text) => f.write_str(text),
+        }
+    }
+}
+
+/// Does what is asked, and prints to standard output.
+///
+/// # Errors
+/// What to tell.
+pub fn run(storm: &Storm) -> Result<(), Failed> {
+    let text = match &storm.task {
+        Task::List => describe::list(),
+        Task::Show(show) => shown(show)?,
+    };
+    print(&text)
+}
+
+/// The file, and as comments behind it what it means: together they are a file again.
+fn shown(show: &Show) -> Result<String, Failed> {
+    let (scenario, text) = named(&show.scenario)?;
+    let wanted = show.amount.wanted();
+    let numbers = describe::numbers(&scenario, show.kappa, wanted);
+    let comments: String = numbers.lines().map(|line| format!("# {line}\n")).collect();
+    Ok(format!("{}\n\n{comments}", text.trim_end()))
+}
+
+/// A scenario that comes with the program, or one from a file, with its text.
+fn named(name: &str) -> Result<(Scenario, String), Failed> {
+    if let Some(builtin) = builtin::find(name) {
+        return Ok((builtin.scenario(), builtin.text.to_owned()));
+    }
+    let file = Path::new(name);
+    let is_meant_as_file = name.contains(['/', '.']) || file.exists();
+    if !is_meant_as_file {
+        let message = format!(
+            "`{name}` is no scenario and no file; `seawall storm list` tells what there is{}",
+            builtin::suggestion(name)
+        );
+        return Err(Failed::Usage(message));
+    }
+    let read = toml_tree::text(file).and_then(|text| Ok((parse(file, &text)?, text)));
+    read.map_err(|problems| Failed::Usage(problems.to_string()))
+}
+
+fn print(text: &str) -> Result<(), Failed> {
+    match io::stdout().lock().write_all(text.as_bytes()) {
+        // Whoever closed our output early has read enough.
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failed::Environment(format!("the answer can't be printed: {error}")))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    number(text, 1e-3, 1e9).ok_or_else(|| "expected a number above 0".to_owned())
+}
+
+fn part(text: &str) -> Result<f64, String> {
+    number(text, 1e-3, 1.0).ok_or_else(|| "expected a part as in 0.2, from 0.001 to 1".to_owned())
+}
+
+fn number(text: &str, least: f64, most: f64) -> Option<f64> {
+    text.parse().ok().filter(|number| (least..=most).contains(number))
+}
