@@ -11,7 +11,9 @@
 pub mod crowd;
 pub mod live;
 pub mod record;
+pub mod report;
 pub mod scenario;
 pub mod tally;
+pub mod view;
 
 pub(crate) use live::Loss;

@@ -42,6 +42,18 @@ impl Tally {
         &self.histograms[class as usize]
     }
 
+    /// Adds a histogram to those of a class.
+    ///
+    /// # Errors
+    /// Its times are longer than an hour.
+    pub fn add_to(
+        &mut self,
+        class: Class,
+        other: &Histogram<u64>,
+    ) -> Result<(), hdrhistogram::AdditionError> {
+        self.histograms[class as usize].add(other)
+    }
+
     /// Adds all of another.
     pub fn add(&mut self, other: &Tally) {
         for (own, others) in self.histograms.iter_mut().zip(&other.histograms) {
