@@ -16,6 +16,9 @@ pub const EXIT_CONFIGURATION: u8 = 2;
 /// Exit code for a machine that does not give what the configuration asks for, or a node that does not answer.
 pub const EXIT_ENVIRONMENT: u8 = 1;
 
+/// Exit code for a storm that left a report which is invalid or was cut short.
+pub const EXIT_DOUBTFUL: u8 = 3;
+
 /// A SIP registrar and proxy that stands up to registration storms.
 #[derive(Debug, Parser)]
 #[command(version, args_conflicts_with_subcommands = true)]

@@ -1,7 +1,9 @@
 //! The executable: it turns what was asked on the command line into an exit code.
 
 use clap::Parser;
-use seawall::cli::{Cli, Command, EXIT_CONFIGURATION, EXIT_ENVIRONMENT, check, configuration};
+use seawall::cli::{
+    Cli, Command, EXIT_CONFIGURATION, EXIT_DOUBTFUL, EXIT_ENVIRONMENT, check, configuration,
+};
 use seawall::config::Machine;
 use seawall::ctl::{self, Failed};
 use seawall::serve::{Delivery, serve};
@@ -35,7 +37,8 @@ fn main() -> ExitCode {
             Err(failed @ Failed::Asking(_)) => fail(EXIT_ENVIRONMENT, &failed),
         },
         Command::Storm(storm) => match storm::run(&storm) {
-            Ok(()) => ExitCode::SUCCESS,
+            Ok(storm::Done::Whole) => ExitCode::SUCCESS,
+            Ok(storm::Done::Doubtful) => ExitCode::from(EXIT_DOUBTFUL),
             Err(failed @ storm::Failed::Usage(_)) => fail(EXIT_CONFIGURATION, &failed),
             Err(failed @ storm::Failed::Environment(_)) => fail(EXIT_ENVIRONMENT, &failed),
         },

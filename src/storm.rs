@@ -1,18 +1,28 @@
-//! `seawall storm`: shows scenarios of registration storms. It knows what may be asked on the command line; what
+//! `seawall storm`: shows scenarios of registration storms, and plays them. It knows what may be asked on the command line; what
 //! scenarios are is the simulator's.
 
+mod play;
+
+use bench::Population;
 use bench::storm::scenario::{Scenario, Wanted, builtin, describe, parse};
 use clap::{Args, Subcommand};
 use std::fmt;
-use std::io::{self, Write};
+use std::io::{self, BufWriter, StdoutLock, Write};
 use std::path::Path;
 
 /// What is asked of the simulator.
 #[derive(Clone, Debug, Args)]
-#[command(after_long_help = LESSON)]
+#[command(
+    after_long_help = LESSON,
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    arg_required_else_help = true
+)]
 pub struct Storm {
     #[command(subcommand)]
-    task: Task,
+    task: Option<Task>,
+    #[command(flatten)]
+    play: play::Play,
 }
 
 #[derive(Clone, Debug, Subcommand)]
@@ -21,6 +31,8 @@ enum Task {
     List,
     /// Prints a scenario's file, a start for one of your own, and what it means in numbers.
     Show(Show),
+    /// Prints the accounts of the phones, for a server of your own that challenges: username,domain,ha1.
+    Subscribers(Subscribers),
 }
 
 #[derive(Clone, Debug, Args)]
@@ -32,6 +44,15 @@ struct Show {
     kappa: Option<f64>,
     #[command(flatten)]
     amount: Amount,
+}
+
+#[derive(Clone, Debug, Args)]
+struct Subscribers {
+    /// How many. Beside the scenario's phones a run has some 270,000 that measure the server, call, and are steady load.
+    count: u32,
+    /// Domain of the phones, and realm of their passwords.
+    #[arg(long, default_value = "sip.test")]
+    domain: String,
 }
 
 /// How much of a scenario.
@@ -62,9 +83,30 @@ all are back, against the shortest time that it could take, and what becomes of 
 Sizes are told in kappa, the registrations a second that a server can finish, so a scenario fits any server.
 
   seawall storm list                         what there is
+  seawall storm S1                           plays it against a Seawall of its own, within about a minute
   seawall storm show S1                      a scenario's file, with the reasons for its numbers
   seawall storm show S1 --kappa 24000        what it means for such a server
-  seawall storm show S1 > mine.toml          a start for your own: `seawall storm show mine.toml` tells what is wrong with it";
+  seawall storm show S1 > mine.toml          a start for your own, played by `seawall storm mine.toml`
+  seawall storm S1 --full                    the whole population, to its end
+  seawall storm S1 --unscaled --multiple 2   the server at full speed, twice what it can do
+  seawall storm S1 -p 0                      as if no phone heeded a Retry-After
+  seawall storm S1 --target 127.0.0.1:5070   any SIP registrar. If it challenges, it needs accounts for the phones:
+  seawall storm subscribers 1000000          username,domain,ha1, as Seawall's file and Kamailio's table have them
+
+A run is live, unscaled or slowed, and says which: slowed means that the server gets a part of its CPU, as a generator
+on one core can't send ten times what a server on another can do. Figures of the two are never to be mixed.
+
+Exit codes: 0 for a run that counts; 3 for one that left a report but is invalid or was cut short, as the report says; 2
+for a wrong command line or file; 1 for a machine or a server that does not give what it takes.";
+
+/// What came of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Done {
+    /// All of it.
+    Whole,
+    /// A report, which is not to be believed or not whole, and says so.
+    Doubtful,
+}
 
 /// Why it came to nothing.
 #[derive(Debug)]
@@ -87,12 +129,19 @@ impl fmt::Display for Failed {
 ///
 /// # Errors
 /// What to tell.
-pub fn run(storm: &Storm) -> Result<(), Failed> {
-    let text = match &storm.task {
-        Task::List => describe::list(),
-        Task::Show(show) => shown(show)?,
-    };
-    print(&text)
+pub fn run(storm: &Storm) -> Result<Done, Failed> {
+    match &storm.task {
+        None => return play::play(&storm.play),
+        Some(Task::List) => print(|to| to.write_all(describe::list().as_bytes())),
+        Some(Task::Show(show)) => {
+            let text = shown(show)?;
+            print(|to| to.write_all(text.as_bytes()))
+        }
+        Some(Task::Subscribers(Subscribers { count, domain })) => {
+            print(|to| Population::new(*count, 1, 1).write_subscribers(domain, to))
+        }
+    }?;
+    Ok(Done::Whole)
 }
 
 /// The file, and as comments behind it what it means: together they are a file again.
@@ -122,8 +171,11 @@ fn named(name: &str) -> Result<(Scenario, String), Failed> {
     read.map_err(|problems| Failed::Usage(problems.to_string()))
 }
 
-fn print(text: &str) -> Result<(), Failed> {
-    match io::stdout().lock().write_all(text.as_bytes()) {
+fn print(
+    write: impl FnOnce(&mut BufWriter<StdoutLock<'_>>) -> io::Result<()>,
+) -> Result<(), Failed> {
+    let mut to = BufWriter::new(io::stdout().lock());
+    match write(&mut to).and_then(|()| to.flush()) {
         // Whoever closed our output early has read enough.
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(Failed::Environment(format!("the answer can't be printed: {error}")))
@@ -138,6 +190,10 @@ fn positive(text: &str) -> Result<f64, String> {
 
 fn part(text: &str) -> Result<f64, String> {
     number(text, 1e-3, 1.0).ok_or_else(|| "expected a part as in 0.2, from 0.001 to 1".to_owned())
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    number(text, 0.0, 1.0).ok_or_else(|| "expected a share as in 0.5, from 0 to 1".to_owned())
 }
 
 fn number(text: &str, least: f64, most: f64) -> Option<f64> {

@@ -164,6 +164,53 @@ fn a_wrong_scenario_is_told_whole() {
     }
 }
 
+#[test]
+fn a_storm_that_cannot_be_played_leaves_nothing() {
+    let folder = std::env::temp_dir().join(format!("seawall-{}-storm", std::process::id()));
+    let out = folder.to_str().unwrap();
+    for (arguments, code, told) in [
+        (&["storm", "S13", "--out", out][..], 1, "S13 tls-herd needs SIP over TLS"),
+        (&["storm", "s99", "--out", out], 2, "did you mean `S9`?"),
+        (&["storm", "/nonexistent.toml", "--out", out], 2, "/nonexistent.toml: can't be read"),
+        (&["storm", "S1", "--out", out, "--slowed=2"], 2, "expected a part as in 0.2"),
+        (&["storm", "S1", "--out", out, "--slowed", "--unscaled"], 2, "cannot be used with"),
+        (&["storm", "S1", "--out", out, "-p", "1.1"], 2, "expected a share as in 0.5"),
+        (&["storm", "S1", "--out", out, "--server-pid", "1"], 2, "--target <HOST:PORT>"),
+        (
+            &["storm", "S1", "--out", out, "--target", "127.0.0.1"],
+            2,
+            "with a port, as in 127.0.0.1:5060",
+        ),
+        // Nobody floods a network by a slip of the hand.
+        (&["storm", "S1", "--out", out, "--target", "192.0.2.1:5060"], 1, "--i-own-this-network"),
+    ] {
+        let (found, stdout, stderr) = output(arguments);
+        assert_eq!((found, stdout.as_str()), (Some(code), ""), "{arguments:?} {stderr}");
+        assert!(stderr.contains(told), "{arguments:?} {stderr}");
+        assert!(!folder.exists(), "{arguments:?}");
+    }
+    // The figures of another run are not overwritten.
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("run.json"), "{}").unwrap();
+    let (code, stdout, stderr) = output(&["storm", "S1", "--out", out]);
+    let left = fs::read_dir(&folder).unwrap().count();
+    fs::remove_dir_all(&folder).unwrap();
+    assert_eq!((code, stdout.as_str(), left), (Some(2), "", 1));
+    assert_eq!(stderr, format!("{out}: holds a run already, expected a new folder\n"));
+}
+
+#[test]
+fn phones_have_accounts_to_give_to_a_server() {
+    let (code, stdout, stderr) = output(&["storm", "subscribers", "3", "--domain", "a.test"]);
+    assert_eq!((code, stderr.as_str()), (Some(0), ""));
+    let rows: Vec<Vec<&str>> = stdout.lines().map(|line| line.split(',').collect()).collect();
+    assert_eq!(rows.len(), 3);
+    for (number, row) in rows.iter().enumerate() {
+        assert_eq!((row[0], row[1]), (&*format!("49300000000{number}"), "a.test"));
+        assert!(row[2].len() == 32 && row[2].bytes().all(|byte| byte.is_ascii_hexdigit()));
+    }
+}
+
 /// A server that is killed with the test.
 struct Server {
     process: Child,
