@@ -171,7 +171,7 @@ fn shown(played: &Played, in_place: bool, columns: usize) -> (String, String) {
         view.second(&Progress {
             playing: &playing,
             seconds: &played.run.seconds[..end],
-            ends_secs: 75.0,
+            ends_secs: 45.0,
         });
     }
     view.finish(&played.run, Path::new("storm-S1/report.html"));
@@ -274,7 +274,7 @@ fn the_lines_of_a_terminal() {
     let played = fixture::one("control");
     let playing = playing(&played.run);
     let progress =
-        Progress { playing: &playing, seconds: &played.run.seconds[..15], ends_secs: 75.0 };
+        Progress { playing: &playing, seconds: &played.run.seconds[..15], ends_secs: 45.0 };
     insta::assert_snapshot!(view::screen(&progress, 100).join("\n"));
 }
 
@@ -282,4 +282,54 @@ fn the_lines_of_a_terminal() {
 fn the_lines_of_a_summary() {
     let played = fixture::one("without-control");
     insta::assert_snapshot!(view::summary(&played.run, Path::new("storm-S1/report.html")));
+}
+
+/// The page of a run, kept where a person can look at it.
+fn page(name: &str, played: &Played) -> String {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("storm-{name}"));
+    let _ = std::fs::remove_dir_all(&path);
+    std::fs::read_to_string(write(played, &path)).unwrap()
+}
+
+#[test]
+fn a_page_is_whole_whatever_the_run() {
+    for (name, played) in fixture::all() {
+        let page = page(name, played);
+        for wrong in ["NaN", "inf", "Infinity", "<script", "http://", "https://", "url("] {
+            assert!(!page.contains(wrong), "{name}: {wrong} in the page");
+        }
+        balanced(name, &page);
+        assert!(page.contains(&played.run.scenario.title), "{name}");
+        let plots = page.matches("<svg").count();
+        let expected = match *name {
+            "empty" => 0,
+            "without-metrics" => 8,
+            _ => 9,
+        };
+        assert_eq!(plots, expected, "{name}");
+        assert!(page.len() < 1_000_000, "{name}: {} bytes", page.len());
+    }
+}
+
+/// Every element that is opened is closed, in order.
+fn balanced(name: &str, page: &str) {
+    let void = ["meta", "link"];
+    let mut open: Vec<&str> = Vec::new();
+    let body = &page[page.find("</style>").unwrap()..];
+    let mut rest = body.strip_prefix("</style>").unwrap();
+    open.extend(["html", "head"]);
+    while let Some(start) = rest.find('<') {
+        let end = start + rest[start..].find('>').unwrap();
+        let tag = &rest[start + 1..end];
+        rest = &rest[end + 1..];
+        if let Some(closed) = tag.strip_prefix('/') {
+            assert_eq!(open.pop(), Some(closed), "{name}: near {}", &rest[..rest.len().min(80)]);
+        } else {
+            let tag_name = tag.split([' ', '/']).next().unwrap();
+            if !(tag.ends_with('/') || void.contains(&tag_name)) {
+                open.push(tag_name);
+            }
+        }
+    }
+    assert!(open.is_empty(), "{name}: {open:?} left open");
 }

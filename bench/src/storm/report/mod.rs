@@ -3,10 +3,18 @@
 //!
 //! The rows and the log are written each second, so that a run that is killed leaves them.
 
+mod axis;
+mod chart;
 mod goals;
 mod histograms;
 pub(crate) mod number;
+mod page;
+mod plots;
 mod series;
+mod story;
+mod svg;
+mod tables;
+mod timeline;
 mod words;
 
 use std::fmt;
@@ -97,7 +105,9 @@ impl Folder {
         let mut json = serde_json::to_vec_pretty(run)?;
         json.push(b'\n');
         fs::write(self.path.join(RUN), json)?;
-        Ok(self.path.join(RUN))
+        let page = self.path.join(PAGE);
+        fs::write(&page, page::render(run, whole))?;
+        Ok(page)
     }
 
     /// Reads a run and its latencies back, from its folder or its `run.json`.
@@ -105,7 +115,8 @@ impl Folder {
     /// # Errors
     /// What is missing or not understood.
     pub fn read(path: &Path) -> Result<Recorded, ReadError> {
-        let folder = if path.is_dir() { path } else { path.parent().unwrap_or(path) };
+        let names_the_file = path.file_name().is_some_and(|name| name == RUN);
+        let folder = if names_the_file { path.parent().unwrap_or(path) } else { path };
         let text = |name: &str| {
             let file = folder.join(name);
             fs::read(&file).map_err(|e| ReadError { file, why: e.to_string() })

@@ -61,9 +61,13 @@ pub(crate) fn plain(value: f64) -> String {
     }
 }
 
-/// A ratio with two decimals.
+/// A ratio with two decimals, as long as they tell anything.
 pub(crate) fn ratio(value: f64) -> String {
-    if value.is_finite() { format!("{value:.2}") } else { NOTHING.to_owned() }
+    match value {
+        _ if !value.is_finite() => NOTHING.to_owned(),
+        _ if value.abs() >= 99.5 => rounded(value),
+        _ => format!("{value:.2}"),
+    }
 }
 
 /// A share of 1 in percent, of which neither the last lost one nor the first is rounded away.

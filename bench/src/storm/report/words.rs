@@ -17,6 +17,17 @@ pub fn label(label: &Label) -> String {
     }
 }
 
+/// The first word of it, as runs are told apart by it.
+pub(crate) fn label_name(label: &Label) -> String {
+    match label {
+        Label::Unscaled => "unscaled".to_owned(),
+        Label::Slowed { quota_us, period_us, .. } => {
+            format!("slowed {} in {}", ms(*quota_us), ms(*period_us))
+        }
+        Label::Simulated => "simulated".to_owned(),
+    }
+}
+
 fn ms(us: u32) -> String {
     format!("{} ms", plain(f64::from(us) / 1e3))
 }
