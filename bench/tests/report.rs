@@ -333,3 +333,35 @@ fn balanced(name: &str, page: &str) {
     }
     assert!(open.is_empty(), "{name}: {open:?} left open");
 }
+
+#[test]
+fn runs_are_compared_in_a_table_and_on_a_page() {
+    let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join("storm-compared");
+    let _ = std::fs::remove_dir_all(&place);
+    let folders: Vec<PathBuf> = fixture::all()
+        .iter()
+        .map(|(name, played)| {
+            let folder = place.join(name);
+            write(played, &folder);
+            folder
+        })
+        .collect();
+    let two = report::compare(&folders[..2], &place.join("two")).unwrap();
+    insta::assert_snapshot!(two.table);
+    let all = report::compare(&folders, &place).unwrap();
+    let text = std::fs::read_to_string(&all.page).unwrap();
+    balanced("comparison", &text);
+    for (what, text) in [("table", &all.table), ("page", &text)] {
+        assert!(
+            text.contains("figures of different kinds, which must not be compared: slowed 1 ms in 20 ms (A, B, C, D, F), unscaled (E)"),
+            "{what}"
+        );
+        assert!(text.contains("not valid: D") && text.contains("cut short: C, F"), "{what}");
+        assert!(!text.contains("NaN") && !text.contains("inf"), "{what}");
+    }
+    assert_eq!(text.matches("<svg").count(), 4);
+    assert!(!two.table.contains("different kinds"));
+    let missing =
+        report::compare(&[folders[0].clone(), place.join("nowhere")], &place).unwrap_err();
+    assert!(missing.to_string().contains("nowhere"), "{missing}");
+}

@@ -5,6 +5,7 @@
 
 mod axis;
 mod chart;
+mod compare;
 mod goals;
 mod histograms;
 pub(crate) mod number;
@@ -22,6 +23,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
+pub use compare::{COMPARISON, CompareError, Comparison, compare};
 pub(crate) use goals::p99_us;
 pub use goals::{Goal, Judgement, goals};
 pub use words::{Ending, label, verdict};
