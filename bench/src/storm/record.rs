@@ -227,15 +227,15 @@ pub struct Second {
     /// User agents that wait to try again.
     pub total_waiting: u64,
 
-    /// Datagrams sent, of all kinds.
+    /// Datagrams that left for the server, of all kinds.
     pub sent: u64,
-    /// Of them retransmissions.
+    /// What was sent again. This and the kinds below include what the generator lost on purpose, which did not leave.
     pub retransmitted: u64,
-    /// Of them REGISTERs.
+    /// REGISTERs of user agents.
     pub sent_registers: u64,
-    /// Of them keep-alives: CRLF and OPTIONS.
+    /// Keep-alives: CRLF and OPTIONS.
     pub sent_keep_alives: u64,
-    /// Of them REGISTERs of hostile senders.
+    /// REGISTERs of hostile senders.
     pub sent_hostile: u64,
     /// Datagrams that the generator lost on purpose, both ways.
     pub lost_on_purpose: u64,

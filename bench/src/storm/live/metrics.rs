@@ -7,7 +7,9 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 /// How long a scrape may take.
-const PATIENCE: Duration = Duration::from_millis(700);
+const PATIENCE: Duration = Duration::from_millis(900);
+/// Why Seawall drops a CRLF, as it is labelled.
+const KEEP_ALIVE: &str = "crlf";
 /// Bytes of a text at most.
 const TEXT_BYTES_MAX: u64 = 16 << 20;
 
@@ -24,6 +26,8 @@ pub(crate) struct Scrape {
     pub(crate) send_dropped: u64,
     /// What became of what it read, by verdict.
     pub(crate) verdicts: BTreeMap<String, u64>,
+    /// CRLFs, which are never answered over UDP.
+    pub(crate) keep_alives: u64,
     /// Read and dropped, by reason.
     pub(crate) dropped: BTreeMap<String, u64>,
     /// Messages that it sent again by itself.
@@ -38,7 +42,9 @@ impl Scrape {
         let mut stream = TcpStream::connect_timeout(&at, PATIENCE)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
-        write!(stream, "GET /metrics HTTP/1.1\r\nHost: {at}\r\nConnection: close\r\n\r\n")?;
+        // In one piece: a server may answer and close after the first.
+        let request = format!("GET /metrics HTTP/1.1\r\nHost: {at}\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes())?;
         let mut answer = Vec::new();
         stream.take(TEXT_BYTES_MAX).read_to_end(&mut answer)?;
         let answer = String::from_utf8_lossy(&answer);
@@ -72,10 +78,11 @@ impl Scrape {
                     let verdict = sample.label("verdict").unwrap_or("unknown").to_owned();
                     *scrape.verdicts.entry(verdict).or_default() += count;
                 }
-                "dropped_total" => {
-                    let reason = sample.label("reason").unwrap_or("unknown").to_owned();
-                    *scrape.dropped.entry(reason).or_default() += count;
-                }
+                "dropped_total" => match sample.label("reason").unwrap_or("unknown") {
+                    // A keep-alive has done its work when it arrives, RFC 5626 4.4.1.
+                    KEEP_ALIVE => scrape.keep_alives += count,
+                    reason => *scrape.dropped.entry(reason.to_owned()).or_default() += count,
+                },
                 "queue_age_seconds_bucket" => {
                     let bound = sample.label("le").and_then(|le| le.parse::<f64>().ok());
                     // What is beyond the last bound has a finite one too, for JSON.
@@ -113,6 +120,7 @@ impl Scrape {
             sent: later.sent.saturating_sub(self.sent),
             send_dropped: later.send_dropped.saturating_sub(self.send_dropped),
             verdicts: differences(&self.verdicts, &later.verdicts),
+            keep_alives: later.keep_alives.saturating_sub(self.keep_alives),
             dropped: differences(&self.dropped, &later.dropped),
             retransmissions: later.retransmissions.saturating_sub(self.retransmissions),
             queue_age_us: later
@@ -198,6 +206,7 @@ mod tests {
         seawall_verdicts_total{core=\"0\",verdict=\"replied\"} 90\n\
         seawall_verdicts_total{core=\"1\",verdict=\"replied\"} 3\n\
         seawall_dropped_total{core=\"0\",reason=\"too-old\"} 7\n\
+        seawall_dropped_total{core=\"0\",reason=\"crlf\"} 8\n\
         seawall_queue_age_seconds_bucket{class=\"reg-401\",core=\"0\",le=\"0.001\"} 4\n\
         seawall_queue_age_seconds_bucket{class=\"reg-401\",core=\"0\",le=\"+Inf\"} 6\n\
         seawall_queue_age_seconds_bucket{class=\"junk\",core=\"0\",le=\"0.001\"} 1\n\
@@ -209,7 +218,8 @@ mod tests {
         assert_eq!(scrape.version.as_deref(), Some("Seawall 0.1.0"));
         assert_eq!((scrape.received, scrape.sent), (123, 99));
         assert_eq!(scrape.verdict("replied"), 93);
-        assert_eq!(scrape.dropped["too-old"], 7);
+        assert_eq!(scrape.dropped, [("too-old".to_owned(), 7)].into());
+        assert_eq!(scrape.keep_alives, 8);
         assert_eq!(scrape.queue_age_counts(), [(1000.0, 5), (f64::MAX, 2)]);
         assert_eq!(Scrape::read("kamailio_core_rcv_requests 5\n"), None);
     }

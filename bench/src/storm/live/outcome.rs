@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::storm::record::{Capacity, Class, Outcome, Percentiles, Scaled, Second};
+use crate::storm::record::{Class, Outcome, Percentiles, Scaled, Second};
 use crate::storm::tally::Tally;
 
 /// How long the first seconds are, which are told apart.
@@ -61,38 +61,43 @@ fn percentiles(tally: &Tally) -> BTreeMap<String, Percentiles> {
     Class::ALL.into_iter().filter_map(of).collect()
 }
 
-/// What the server did in the storm, for what a refusal costs.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Work {
-    /// CPU time of its processes, in nanoseconds.
-    pub(super) cpu_ns: u64,
-    /// Datagrams that it read.
-    pub(super) read: u64,
-    /// Registrations that it finished.
-    pub(super) registered: u64,
-    /// Datagrams that a registration takes when nothing is lost.
-    pub(super) legs: u64,
-    /// Datagrams of other traffic.
-    pub(super) other: u64,
-}
-
-/// Share of what was read that must have been in vain, so that its cost can be told, and that others may be.
+/// Share of its CPU time that a server uses when it has no time to idle, and seconds of that from which costs can be told.
+const BUSY_SHARE_MIN: f64 = 0.9;
+const BUSY_SECONDS_MIN: usize = 3;
+/// Share of what was read that must have been in vain, so that its cost can be told, and that other traffic may be.
 const IN_VAIN_SHARE_MIN: f64 = 0.1;
 const OTHER_SHARE_MAX: f64 = 0.15;
 
-/// The cost of reading a datagram that leads to nothing, as a part of a registration's: r. None where too few did, or where too much else
-/// went on.
-pub(super) fn refusal_cost(work: &Work, capacity: &Capacity) -> Option<f64> {
-    let registration_us = capacity.registration_us.filter(|us| *us > 0.0)?;
-    let useful = work.registered * work.legs + work.other;
-    let in_vain = work.read.saturating_sub(useful) as f64;
-    let read = work.read.max(1) as f64;
-    if in_vain / read < IN_VAIN_SHARE_MIN || work.other as f64 / read > OTHER_SHARE_MAX {
-        return None;
+/// The cost of reading a datagram that leads to nothing, as a part of a registration's: r. It is told of the seconds in which the server,
+/// which has the part `cpu` of a CPU, was busy, and where a registration takes `legs` datagrams. None where there are few such seconds,
+/// where little was in vain, or where much else went on.
+pub(super) fn refusal_cost(
+    seconds: &[Second],
+    cpu: f64,
+    legs: u64,
+    registration_us: f64,
+) -> Option<f64> {
+    let busy_ns = BUSY_SHARE_MIN * cpu * 1e9;
+    let is_busy = |second: &&Second| {
+        second.at_secs > 0.0 && second.server_cpu_ns.is_some_and(|ns| ns as f64 >= busy_ns)
+    };
+    let (mut count, mut cpu_us, mut read, mut useful, mut other) = (0, 0.0, 0, 0, 0);
+    for second in seconds.iter().filter(is_busy) {
+        count += 1;
+        cpu_us += second.server_cpu_ns.unwrap_or(0) as f64 / 1e3;
+        read += second.sent.saturating_sub(second.kernel_drops);
+        useful += second.registered * legs;
+        let said = second.sent_registers + second.lost_on_purpose;
+        other += second.sent.saturating_sub(said);
     }
-    let useful_us = registration_us * useful as f64 / work.legs.max(1) as f64;
-    let left_us = work.cpu_ns as f64 / 1e3 - useful_us;
-    (left_us > 0.0).then(|| left_us / in_vain / registration_us)
+    let in_vain = read.saturating_sub(useful + other) as f64;
+    let all = read.max(1) as f64;
+    let is_told = count >= BUSY_SECONDS_MIN
+        && in_vain / all >= IN_VAIN_SHARE_MIN
+        && other as f64 / all <= OTHER_SHARE_MAX
+        && registration_us > 0.0;
+    let left_us = cpu_us - registration_us * (useful + other) as f64 / legs.max(1) as f64;
+    (is_told && left_us > 0.0).then(|| left_us / in_vain / registration_us)
 }
 
 /// The latencies of a second in a few buckets: counts by upper bound in microseconds, the bounds powers of two from 64 us on. Whole
@@ -165,20 +170,28 @@ mod tests {
 
     #[test]
     fn what_is_left_of_the_cpu_went_into_refusals() {
-        let capacity = Capacity {
-            kappa: 1e5,
-            registration_us: Some(10.0),
-            echo_messages_per_second: 0.0,
-            echo_registrations_per_second: 0.0,
-            send_only_per_second: 0.0,
-            refusal_cost: None,
+        let busy = |at_secs: f64| Second {
+            at_secs,
+            server_cpu_ns: Some(200_000_000),
+            registered: 10_000,
+            sent: 150_000,
+            sent_registers: 150_000,
+            kernel_drops: 30_000,
+            ..Second::default()
         };
-        let work = Work { cpu_ns: 2_000_000, read: 1200, registered: 100, legs: 2, other: 0 };
-        // 2000 us, of which 1000 for registrations: the other 1000 datagrams took 1 us each.
-        assert!((refusal_cost(&work, &capacity).unwrap() - 0.1).abs() < 1e-9);
-        assert_eq!(refusal_cost(&Work { read: 210, ..work }, &capacity), None);
-        assert_eq!(refusal_cost(&Work { other: 500, ..work }, &capacity), None);
-        assert_eq!(refusal_cost(&work, &Capacity { registration_us: None, ..capacity }), None);
+        let mut seconds: Vec<Second> = (1..=4).map(|n| busy(f64::from(n))).collect();
+        // Of 200 ms registrations took 100: the other 100,000 datagrams took 1 us each.
+        let r = refusal_cost(&seconds, 0.2, 2, 10.0).unwrap();
+        assert!((r - 0.1).abs() < 1e-9, "{r}");
+        // One that idles says nothing, and neither does what was before the arrival.
+        seconds.push(Second { server_cpu_ns: Some(90_000_000), ..busy(5.0) });
+        seconds.push(busy(-1.0));
+        assert!((refusal_cost(&seconds, 0.2, 2, 10.0).unwrap() - r).abs() < 1e-9);
+        assert_eq!(refusal_cost(&seconds[..2], 0.2, 2, 10.0), None, "too few");
+        for second in &mut seconds {
+            second.sent = 50_500;
+        }
+        assert_eq!(refusal_cost(&seconds, 0.2, 2, 10.0), None, "nothing was in vain");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::capacity::{Headroom, Kappa};
-use super::outcome::{self, Work};
+use super::outcome;
 use super::preparation::{Cast, Stage};
 use super::quota::{Quota, SHARES, Share};
 use super::reconcile::{self, Sums, Trouble};
@@ -133,7 +133,12 @@ fn playing(options: &Options, cpus: &Cpus, observer: &mut dyn Observer) -> Resul
         kappa: kappa.limited_by_generator,
         server_ended: seen.server_ended.clone(),
     };
-    capacity.refusal_cost = refusal_cost(&seen, &reconciliation, scenario, &capacity);
+    let legs = if scenario.registration.digest { 2 } else { 1 };
+    let part = chosen.map_or(1.0, Share::part);
+    // A server that starts again works for nobody at first.
+    let registration_us = capacity.registration_us.filter(|_| !seen.restarted);
+    capacity.refusal_cost =
+        registration_us.and_then(|us| outcome::refusal_cost(&seen.seconds, part, legs, us));
     let mut outcome = Outcome::default();
     seen.played.crowd.fill(&mut outcome);
     let tallies = (&seen.before, &seen.after);
@@ -339,30 +344,6 @@ fn sums(seen: &Seen, scenario: &Scenario) -> Sums {
         server: seen.scrape.clone(),
         restarted: seen.restarted,
     }
-}
-
-fn refusal_cost(
-    seen: &Seen,
-    reconciliation: &Reconciliation,
-    scenario: &Scenario,
-    capacity: &Capacity,
-) -> Option<f64> {
-    let counted = &seen.played.counted;
-    let read = reconciliation.read_by_server.unwrap_or_else(|| {
-        reconciliation.sent.saturating_sub(reconciliation.dropped_at_server_sockets)
-    });
-    // A server that starts again works for nobody at first.
-    let cpu_ns = seen.server_cpu_ns.filter(|_| !seen.restarted)?;
-    let others = counted.crowd.others.registered;
-    let work = Work {
-        cpu_ns,
-        read,
-        registered: counted.crowd.own.registered,
-        legs: if scenario.registration.digest { 2 } else { 1 },
-        // Others have their nonces.
-        other: others + counted.ordinary.sent.all + counted.emergency.sent.all,
-    };
-    outcome::refusal_cost(&work, capacity)
 }
 
 fn cpu_name() -> String {

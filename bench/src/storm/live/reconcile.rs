@@ -48,7 +48,8 @@ fn by_metrics(settled: &mut Reconciliation, sums: &Sums, server: &Scrape) {
     let dropped: u64 = server.dropped.values().sum();
     settled.read_by_server = Some(server.received);
     settled.answered = verdicts(&["replied", "refused"]);
-    settled.not_to_be_answered = verdicts(&["forwarded", "held", "hopped", "absorbed"]);
+    settled.not_to_be_answered =
+        verdicts(&["forwarded", "held", "hopped", "absorbed"]) + server.keep_alives;
     settled.dropped_by_server = Some(dropped);
     settled.unaccounted = difference(
         settled.sent,

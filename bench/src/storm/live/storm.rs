@@ -37,7 +37,6 @@ pub(super) struct Seen {
     pub(super) kernel: Counters,
     /// What the server counted, from before the first datagram until nothing came any more.
     pub(super) scrape: Option<Scrape>,
-    pub(super) server_cpu_ns: Option<u64>,
     pub(super) restarted: bool,
     /// What the server wrote last, if it ended by itself.
     pub(super) server_ended: Option<String>,
@@ -94,7 +93,6 @@ struct Watching<'a> {
     server_ended: Option<String>,
     processes: Option<Processes>,
     cpu_ns: u64,
-    cpu_total_ns: Option<u64>,
     /// At the beginning, and at the last look.
     kernel_first: Counters,
     kernel: Counters,
@@ -136,7 +134,6 @@ impl<'a> Watching<'a> {
             server_ended: None,
             processes,
             cpu_ns: cpu_ns.unwrap_or(0),
-            cpu_total_ns: cpu_ns.map(|_| 0),
             kernel_first: kernel,
             kernel,
             server_drops: 0,
@@ -222,7 +219,6 @@ impl<'a> Watching<'a> {
         let now_ns = self.processes.as_ref()?.cpu_ns().ok()?;
         let added = now_ns.saturating_sub(self.cpu_ns);
         self.cpu_ns = now_ns;
-        self.cpu_total_ns = Some(self.cpu_total_ns.unwrap_or(0) + added);
         Some(added)
     }
 
@@ -261,7 +257,6 @@ impl<'a> Watching<'a> {
         let mut all = self.kernel_first.until(&kernel);
         // Sockets that were closed in between are in this sum alone.
         all.server_drops = self.server_drops;
-        let _last = self.cpu_since();
         Ok(Seen {
             played,
             seconds: self.seconds,
@@ -269,7 +264,6 @@ impl<'a> Watching<'a> {
             after: self.after,
             kernel: all,
             scrape,
-            server_cpu_ns: self.cpu_total_ns,
             restarted: self.restarted,
             server_ended: self.server_ended,
         })
