@@ -16,7 +16,7 @@ use super::{Beginning, Error, Mode, Observer, Options, Played, Target, while_doi
 use crate::generator::Generator;
 use crate::population::Population;
 use crate::sockets;
-use crate::storm::record::{About, Capacity, Label, Outcome, Reconciliation, Run, SCHEMA};
+use crate::storm::record::{About, Capacity, Label, Outcome, Run, SCHEMA};
 use crate::storm::scenario::{self, Arrival, Need, Scenario, scale};
 use crate::sys::{self, Interrupts};
 use crate::watch::Processes;
