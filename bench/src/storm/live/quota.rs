@@ -151,6 +151,12 @@ impl Quota {
         fs::create_dir(&group).map_err(|error| NoQuota::Refused { path: group.clone(), error })?;
         let quota = Quota { hierarchy, group, share };
         quota.set(share)?;
+        // What others do on its CPU is not to take more from it than the quota: the highest weight there is, where it can be had.
+        let (weight, most) = match &quota.hierarchy {
+            Hierarchy::V2 { .. } => ("cpu.weight", "10000"),
+            Hierarchy::V1 { .. } => ("cpu.shares", "262144"),
+        };
+        let _weighed = fs::write(quota.group.join(weight), most);
         Ok(quota)
     }
 
