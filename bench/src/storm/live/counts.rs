@@ -40,8 +40,8 @@ pub(super) struct OfCalls {
     pub(super) stray: u64,
     /// Requests that the server passed on to callees, which are no answers.
     pub(super) requests: u64,
-    /// 100s.
-    pub(super) trying: u64,
+    /// Provisional responses, those of callees included.
+    pub(super) provisional: u64,
 }
 
 impl Counted {
@@ -105,7 +105,7 @@ impl OfCalls {
             late: counts.late + counts.duplicate,
             stray: counts.mismatched + counts.unmatched + counts.malformed,
             requests: counts.requests,
-            trying: counts.trying,
+            provisional: counts.trying + counts.provisional,
         }
     }
 }

@@ -324,7 +324,7 @@ fn sums(seen: &Seen, scenario: &Scenario) -> Sums {
     let of_calls =
         |value: fn(&super::counts::OfCalls) -> u64| calls.into_iter().map(value).sum::<u64>();
     let no_answers =
-        crowd.provisional + of_calls(|calls| calls.trying) + of_calls(|calls| calls.requests);
+        crowd.provisional + of_calls(|calls| calls.provisional) + of_calls(|calls| calls.requests);
     let crlf_share = scenario.keep_alive.map_or(0.0, |keep_alive| 1.0 - keep_alive.options_share);
     #[allow(
         clippy::cast_possible_truncation,

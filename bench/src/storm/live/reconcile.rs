@@ -11,7 +11,8 @@ pub(super) struct Sums {
     pub(super) sent: u64,
     /// Datagrams read from our sockets.
     pub(super) read: u64,
-    /// Of those the ones that answer a request of ours for the first or another time; 100s and what was passed on to callees do not.
+    /// Of those the ones that answer a request of ours for the first or another time; provisional responses and what was passed on to
+    /// callees do not.
     pub(super) answers: u64,
     /// Requests that ended in a refusal.
     pub(super) refused: u64,
@@ -87,7 +88,9 @@ fn by_answers(settled: &mut Reconciliation, sums: &Sums) {
     // A server may answer one datagram twice, where it repeats a final response by itself.
     let tolerated = i64::try_from(sums.sent / 1000).unwrap_or(i64::MAX);
     settled.reconciles = settled.unaccounted >= -tolerated;
-    settled.note = if sums.restarted {
+    settled.note = if !settled.reconciles {
+        "More answers came than datagrams were sent that ask for one."
+    } else if sums.restarted {
         "The server that died has taken its counts with it, and so what it had read and what waited for it. What is left over was \
          lost with it, or absorbed in silence."
     } else {
@@ -205,7 +208,7 @@ mod tests {
         assert!(silent.reconciles && silent.unaccounted == 70, "{silent:?}");
         assert_eq!((silent.read_by_server, silent.dropped_by_server), (None, None));
         let chatty = reconcile(&Sums { server: None, answers: 900, ..sums() });
-        assert!(!chatty.reconciles, "{chatty:?}");
+        assert!(!chatty.reconciles && chatty.note.starts_with("More answers"), "{chatty:?}");
         let restarted = reconcile(&Sums { restarted: true, sent: 1500, ..sums() });
         assert!(restarted.reconciles && restarted.unaccounted == 570, "{restarted:?}");
     }
