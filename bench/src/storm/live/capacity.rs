@@ -121,7 +121,8 @@ impl fmt::Display for NoCapacity {
             NoCapacity::Io(error) => write!(f, "measuring the capacity: {error}"),
             NoCapacity::Wrong { asked, what } => write!(
                 f,
-                "the server does not register user agents as the scenario needs it: of {asked} registrations {what}"
+                "the server does not register user agents as the scenario needs it: of {asked} registrations {what}; a server that \
+                 challenges needs their accounts, the first of which is 493000000000"
             ),
         }
     }

@@ -7,13 +7,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::capacity::{Headroom, Kappa};
 use super::outcome;
-use super::preparation::{Cast, Stage};
+use super::preparation::{self, Cast, Stage};
 use super::quota::{Quota, SHARES, Share};
 use super::reconcile::{self, Sums, Trouble};
 use super::server::{self, Server, Task};
 use super::storm::{Seen, storm};
 use super::{Beginning, Error, Mode, Observer, Options, Played, Target, while_doing};
-use crate::generator::Generator;
 use crate::population::Population;
 use crate::sockets;
 use crate::storm::record::{About, Capacity, Label, Outcome, Run, SCHEMA};
@@ -46,8 +45,7 @@ fn playing(options: &Options, cpus: &Cpus, observer: &mut dyn Observer) -> Resul
     let mut server = first_server(options, cpus)?;
     let source = source_towards(&server)?;
     let users = Cast::for_capacity(source);
-    let mut generator = Generator::open(server.address, domain, users, 0)
-        .map_err(while_doing("opening the generator's sockets"))?;
+    let mut generator = preparation::open(server.address, domain, &users)?;
     let pid = server.pid;
     let mut kappa = cpus.on_generators(|| Kappa::measure(&mut generator, scenario, pid))?;
     uninterrupted()?;

@@ -2,13 +2,13 @@
 //! registers whoever is to be registered beforehand.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::capacity::{self, PORTS};
 use super::traffic::{CallsPart, Part};
 use super::{Error, while_doing};
 use crate::calls::{CallPlan, Ring};
-use crate::generator::{Generator, fresh_run_id};
+use crate::generator::{CSEQ_MIN, Generator, fresh_run_id};
 use crate::pace::Pace;
 use crate::plan::{Extent, Workload};
 use crate::population::Population;
@@ -82,6 +82,24 @@ impl Cast {
     }
 }
 
+/// Opens sockets for user agents who may have registered with this server in an earlier run, and so go on with a higher CSeq (RFC 3261
+/// 10.3, step 7): nobody sends more than one REGISTER a second for long.
+pub(super) fn open(
+    target: SocketAddrV4,
+    domain: &str,
+    population: &Population,
+) -> Result<Generator, Error> {
+    let mut generator = Generator::open(target, domain, population.clone(), 0)
+        .map_err(while_doing("opening the generator's sockets"))?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let since_2025 = u32::try_from(now.saturating_sub(SECS_OF_2025)).unwrap_or(0);
+    generator.continue_from_cseq(CSEQ_MIN.saturating_add(since_2025));
+    Ok(generator)
+}
+
+/// The start of that year, in seconds since 1970.
+const SECS_OF_2025: u64 = 1_735_689_600;
+
 /// A population at one address, if there is one.
 fn at(population: Population, address: Option<Ipv4Addr>) -> Population {
     match address {
@@ -145,13 +163,10 @@ impl Stage<'_> {
         let digest = scenario.registration.digest;
         let mut generator = self.generator(&cast.crowd)?;
         let ports = generator.port_numbers();
-        let mut registered = false;
         if bound {
             capacity::fill(&mut generator, self.filling(), 0..own + cast.others)?;
-            registered = true;
         } else if cast.others > 0 {
             capacity::fill(&mut generator, self.filling(), own..own + cast.others)?;
-            registered = true;
         }
         // Who has a nonce but no binding has asked for the one and not got the other.
         let mut asked = None;
@@ -175,11 +190,7 @@ impl Stage<'_> {
         };
         let mut crowd = Crowd::new(scenario, scaled, &setup);
         let (ports, accounts, cseq) = generator.into_parts();
-        if let Some(asked) = &asked {
-            crowd.adopt(Some(asked), cseq, USUAL_EXPIRES_SECS, false);
-        } else if registered {
-            crowd.adopt(accounts.as_ref(), cseq, USUAL_EXPIRES_SECS, bound);
-        }
+        crowd.adopt(asked.as_ref().or(accounts.as_ref()), cseq, USUAL_EXPIRES_SECS, bound);
         Ok((crowd, ports))
     }
 
@@ -191,8 +202,7 @@ impl Stage<'_> {
     }
 
     fn generator(&self, population: &Population) -> Result<Generator, Error> {
-        Generator::open(self.target, self.domain, population.clone(), 0)
-            .map_err(while_doing("opening the generator's sockets"))
+        open(self.target, self.domain, population)
     }
 
     fn filling(&self) -> Workload {

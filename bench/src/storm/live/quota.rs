@@ -1,6 +1,7 @@
 //! A quota of CPU time around the server's processes: a cgroup of our own, version 2 or 1, made where the privilege allows and removed
 //! at the end. It measures nothing.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::fs;
 use std::io;
@@ -73,11 +74,19 @@ impl std::error::Error for NoQuota {}
 
 /// Where groups with quotas can be made.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Hierarchy {
+pub(crate) struct Hierarchy {
+    /// Of the interface.
+    version: Version,
     /// The folder of the group under which ours goes.
-    V2 { parent: PathBuf },
-    /// The same of the controller's own hierarchy.
-    V1 { parent: PathBuf },
+    parent: PathBuf,
+    /// Where it is mounted, and what of the tree is seen there.
+    mount: (String, String),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Version {
+    V1,
+    V2,
 }
 
 impl Hierarchy {
@@ -85,28 +94,21 @@ impl Hierarchy {
     fn all() -> Vec<Hierarchy> {
         let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
         let mut all = hierarchies(&read("/proc/self/mountinfo"), &read("/proc/self/cgroup"));
-        all.retain(|hierarchy| match hierarchy {
+        all.retain(|Hierarchy { version, parent, .. }| match version {
             // The controller is where it is listed: further down, or where version 1 has it, it is not.
-            Hierarchy::V2 { parent } => {
+            Version::V2 => {
                 let listed = fs::read_to_string(parent.join("cgroup.controllers"));
                 listed.is_ok_and(|text| text.split_whitespace().any(|name| name == "cpu"))
             }
-            Hierarchy::V1 { parent } => parent.is_dir(),
+            Version::V1 => parent.is_dir(),
         });
         all
     }
 
-    fn version(&self) -> u8 {
-        match self {
-            Hierarchy::V2 { .. } => 2,
-            Hierarchy::V1 { .. } => 1,
-        }
-    }
-
-    fn parent(&self) -> &Path {
-        match self {
-            Hierarchy::V2 { parent } | Hierarchy::V1 { parent } => parent,
-        }
+    /// The folder of the group in which a process is, from the text of its /proc/PID/cgroup.
+    fn group_of(&self, text: &str) -> PathBuf {
+        let (point, root) = &self.mount;
+        below(point, root, group_in(text, self.version))
     }
 }
 
@@ -116,6 +118,8 @@ pub(crate) struct Quota {
     hierarchy: Hierarchy,
     group: PathBuf,
     share: Share,
+    /// Where processes came from.
+    origins: RefCell<Vec<(u32, PathBuf)>>,
 }
 
 /// What names of our groups begin with; the process that made one follows.
@@ -135,8 +139,9 @@ impl Quota {
     }
 
     fn within(hierarchy: Hierarchy, share: Share) -> Result<Quota, NoQuota> {
-        remove_stale(hierarchy.parent());
-        if let Hierarchy::V2 { parent } = &hierarchy {
+        let parent = &hierarchy.parent;
+        remove_stale(parent);
+        if hierarchy.version == Version::V2 {
             let switch = parent.join("cgroup.subtree_control");
             let is_on = fs::read_to_string(&switch)
                 .is_ok_and(|text| text.split_whitespace().any(|name| name == "cpu"));
@@ -145,16 +150,16 @@ impl Quota {
             }
         }
         let group = (0..)
-            .map(|n| hierarchy.parent().join(format!("{NAME}{}-{n}", std::process::id())))
+            .map(|n| parent.join(format!("{NAME}{}-{n}", std::process::id())))
             .find(|path| !path.exists())
             .expect("there is always another number");
         fs::create_dir(&group).map_err(|error| NoQuota::Refused { path: group.clone(), error })?;
-        let quota = Quota { hierarchy, group, share };
+        let quota = Quota { hierarchy, group, share, origins: RefCell::default() };
         quota.set(share)?;
         // What others do on its CPU is not to take more from it than the quota: the highest weight there is, where it can be had.
-        let (weight, most) = match &quota.hierarchy {
-            Hierarchy::V2 { .. } => ("cpu.weight", "10000"),
-            Hierarchy::V1 { .. } => ("cpu.shares", "262144"),
+        let (weight, most) = match quota.hierarchy.version {
+            Version::V2 => ("cpu.weight", "10000"),
+            Version::V1 => ("cpu.shares", "262144"),
         };
         let _weighed = fs::write(quota.group.join(weight), most);
         Ok(quota)
@@ -162,11 +167,9 @@ impl Quota {
 
     fn set(&self, share: Share) -> Result<(), NoQuota> {
         let Share { quota_us, period_us } = share;
-        match self.hierarchy {
-            Hierarchy::V2 { .. } => {
-                write(&self.group.join("cpu.max"), &format!("{quota_us} {period_us}"))
-            }
-            Hierarchy::V1 { .. } => {
+        match self.hierarchy.version {
+            Version::V2 => write(&self.group.join("cpu.max"), &format!("{quota_us} {period_us}")),
+            Version::V1 => {
                 write(&self.group.join("cpu.cfs_period_us"), &period_us.to_string())?;
                 write(&self.group.join("cpu.cfs_quota_us"), &quota_us.to_string())
             }
@@ -175,6 +178,8 @@ impl Quota {
 
     /// Takes a process, with all its threads, into the group.
     pub(crate) fn take(&self, pid: u32) -> Result<(), NoQuota> {
+        let origin = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+        self.origins.borrow_mut().push((pid, self.hierarchy.group_of(&origin)));
         write(&self.group.join("cgroup.procs"), &pid.to_string())
     }
 
@@ -195,18 +200,25 @@ impl Quota {
         Label::Slowed {
             quota_us: self.share.quota_us,
             period_us: self.share.period_us,
-            cgroup: self.hierarchy.version(),
+            cgroup: match self.hierarchy.version {
+                Version::V1 => 1,
+                Version::V2 => 2,
+            },
         }
     }
 }
 
 impl Drop for Quota {
     fn drop(&mut self) {
-        let back = self.hierarchy.parent().join("cgroup.procs");
         let inside = fs::read_to_string(self.group.join("cgroup.procs")).unwrap_or_default();
+        let origins = self.origins.borrow();
         for pid in inside.lines() {
+            let is_it = |origin: &&(u32, PathBuf)| origin.0.to_string() == pid;
+            // What was started by a process that was taken has no other place than the one above.
+            let origin =
+                origins.iter().find(is_it).map_or(&self.hierarchy.parent, |(_, group)| group);
             // A process that has ended meanwhile need not be moved.
-            let _moved = fs::write(&back, pid);
+            let _moved = fs::write(origin.join("cgroup.procs"), pid);
         }
         // The kernel needs a moment to see that it is empty.
         for _ in 0..50 {
@@ -249,31 +261,43 @@ fn hierarchies(mounts: &str, own: &str) -> Vec<Hierarchy> {
         let has_cpu = options.split(',').any(|option| option == "cpu");
         match kind {
             "cgroup2" => {
-                let own = below(point, root, group_in(own, str::is_empty));
+                let mount = (point.to_owned(), root.to_owned());
+                let own = below(point, root, group_in(own, Version::V2));
                 let point = Path::new(point);
                 let above =
                     own.parent().filter(|above| above.starts_with(point) && *above != point);
                 let parents = above.into_iter().chain([point]);
-                found.splice(0..0, parents.map(|parent| Hierarchy::V2 { parent: parent.into() }));
+                let of = |parent: &Path| Hierarchy {
+                    version: Version::V2,
+                    parent: parent.into(),
+                    mount: mount.clone(),
+                };
+                found.splice(0..0, parents.map(of));
             }
-            "cgroup" if has_cpu => {
-                let group = group_in(own, |controllers| controllers.split(',').any(|c| c == "cpu"));
-                found.push(Hierarchy::V1 { parent: below(point, root, group) });
-            }
+            "cgroup" if has_cpu => found.push(Hierarchy {
+                version: Version::V1,
+                parent: below(point, root, group_in(own, Version::V1)),
+                mount: (point.to_owned(), root.to_owned()),
+            }),
             _ => {}
         }
     }
     found
 }
 
-/// The group of this process in the hierarchy with these controllers, cgroups(7).
-fn group_in(own: &str, controllers: impl Fn(&str) -> bool) -> &str {
-    let entry = |line: &str| {
-        let mut fields = line.splitn(3, ':');
-        let _number = fields.next();
-        fields.next().is_some_and(&controllers)
+/// The group of a process in the hierarchy of that version with the CPU controller, from the text of its /proc/PID/cgroup, cgroups(7).
+fn group_in(text: &str, version: Version) -> &str {
+    let is_it = |controllers: &str| match version {
+        Version::V1 => controllers.split(',').any(|controller| controller == "cpu"),
+        Version::V2 => controllers.is_empty(),
     };
-    own.lines().find(|line| entry(line)).and_then(|line| line.splitn(3, ':').nth(2)).unwrap_or("/")
+    text.lines()
+        .find_map(|line| {
+            let mut fields = line.splitn(3, ':').skip(1);
+            let (controllers, group) = (fields.next()?, fields.next()?);
+            is_it(controllers).then_some(group)
+        })
+        .unwrap_or("/")
 }
 
 /// Where a group is under a mount point that shows the tree from `root` on.
@@ -298,14 +322,18 @@ mod tests {
     use crate::watch::Processes;
     use std::time::{Duration, Instant};
 
+    fn parents(mounts: &str, own: &str) -> Vec<(Version, PathBuf)> {
+        let found = hierarchies(mounts, own).into_iter();
+        found.map(|hierarchy| (hierarchy.version, hierarchy.parent)).collect()
+    }
+
     #[test]
     fn version_2_is_found_where_it_is_mounted() {
         let mounts = "30 23 0:26 / /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw,nsdelegate\n\
              22 1 8:1 / / rw - ext4 /dev/sda1 rw\n";
         let own = "0::/user.slice/user-1000.slice/session-2.scope\n";
-        let expected = ["/sys/fs/cgroup/user.slice/user-1000.slice", "/sys/fs/cgroup"]
-            .map(|parent| Hierarchy::V2 { parent: parent.into() });
-        assert_eq!(hierarchies(mounts, own), expected);
+        let expected = ["/sys/fs/cgroup/user.slice/user-1000.slice", "/sys/fs/cgroup"];
+        assert_eq!(parents(mounts, own), expected.map(|parent| (Version::V2, parent.into())));
     }
 
     #[test]
@@ -314,21 +342,22 @@ mod tests {
              32 30 0:28 / /sys/fs/cgroup/cpuset rw - cgroup cgroup rw,cpuset\n\
              33 30 0:29 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n";
         let own = "4:cpu,cpuacct:/jobs\n3:cpuset:/\n0::/\n";
-        let found = hierarchies(mounts, own);
         let expected = [
-            Hierarchy::V2 { parent: "/sys/fs/cgroup/unified".into() },
-            Hierarchy::V1 { parent: "/sys/fs/cgroup/cpu,cpuacct/jobs".into() },
+            (Version::V2, "/sys/fs/cgroup/unified".into()),
+            (Version::V1, "/sys/fs/cgroup/cpu,cpuacct/jobs".into()),
         ];
-        assert_eq!(found, expected);
+        assert_eq!(parents(mounts, own), expected);
+        let origin =
+            hierarchies(mounts, own)[1].group_of("7:cpu,cpuacct:/system/kamailio\n0::/x\n");
+        assert_eq!(origin, Path::new("/sys/fs/cgroup/cpu,cpuacct/system/kamailio"));
     }
 
     #[test]
     fn a_container_sees_its_own_part_of_the_tree() {
         let mounts = "31 30 0:27 /docker/abc /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n";
         let own = "4:cpu:/docker/abc\n";
-        let parent = "/sys/fs/cgroup/cpu/".into();
-        assert_eq!(hierarchies(mounts, own), [Hierarchy::V1 { parent }]);
-        assert_eq!(hierarchies("", own), []);
+        assert_eq!(parents(mounts, own), [(Version::V1, "/sys/fs/cgroup/cpu/".into())]);
+        assert_eq!(parents("", own), []);
     }
 
     #[test]
@@ -363,7 +392,10 @@ mod tests {
         let used =
             (processes.cpu_ns().unwrap() - before_ns) as f64 / start.elapsed().as_nanos() as f64;
         let (throttled, group) = (quota.throttled(), quota.group.clone());
+        let own = fs::read_to_string("/proc/self/cgroup").unwrap();
         drop(quota);
+        let back = fs::read_to_string(format!("/proc/{}/cgroup", busy.id())).unwrap();
+        assert_eq!(back, own, "it is where it came from");
         busy.kill().unwrap();
         busy.wait().unwrap();
         assert!(used < 0.3, "it ran {:.0} % of the time", used * 100.0);
