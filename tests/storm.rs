@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used, reason = "a test that can't go on stops where it stands")]
 
 use std::fs;
+use std::net::{SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 
 use bench::storm::live::{Beginning, Error, Mode, Observer, Options, Played, Target, play};
@@ -72,7 +74,8 @@ impl Observer for Told {
     }
 
     fn begins(&mut self, beginning: &Beginning<'_>) {
-        assert!(beginning.about.server_configuration.as_ref().unwrap().contains("[auth]"));
+        let configuration = &beginning.about.server_configuration;
+        assert!(configuration.as_ref().is_none_or(|text| text.contains("[auth]")));
     }
 
     fn second(&mut self, _second: &Second, _tally: &Tally) {}
@@ -82,26 +85,30 @@ fn played(scenario: Scenario, mode: Mode, name: &str) -> Result<Played, Error> {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let folder = std::env::temp_dir().join(format!("storm-{name}-{}", std::process::id()));
     fs::create_dir_all(&folder).unwrap();
-    let options = Options {
-        scenario,
-        wanted: Wanted { scale: 1.0, multiple: None },
-        mode,
-        server: Target::Own(PathBuf::from(env!("CARGO_BIN_EXE_seawall"))),
-        domain: "sip.test".to_owned(),
-        server_cpu: None,
-        generator_cpu: None,
-        seed: 11,
-        folder: folder.clone(),
-        seconds_most: Some(20.0),
-        i_own_this_network: false,
-        version: "test".to_owned(),
-        command: "test".to_owned(),
-    };
-    let played = play(&options, &mut Told(Vec::new()));
+    let own = Target::Own(PathBuf::from(env!("CARGO_BIN_EXE_seawall")));
+    let played = play(&options(scenario, mode, own, &folder), &mut Told(Vec::new()));
     assert!(folder.join("server.log").exists(), "its log is kept");
     assert!(!folder.join("subscribers.csv").exists(), "its accounts are not");
     fs::remove_dir_all(&folder).unwrap();
     played
+}
+
+fn options(scenario: Scenario, mode: Mode, server: Target, folder: &Path) -> Options {
+    Options {
+        scenario,
+        wanted: Wanted { scale: 1.0, multiple: None },
+        mode,
+        server,
+        domain: "sip.test".to_owned(),
+        server_cpu: None,
+        generator_cpu: None,
+        seed: 11,
+        folder: folder.to_owned(),
+        seconds_most: Some(20.0),
+        i_own_this_network: false,
+        version: "test".to_owned(),
+        command: "test".to_owned(),
+    }
 }
 
 /// What must hold of any storm that Seawall lives through.
@@ -172,4 +179,48 @@ fn a_server_that_dies_comes_back_and_takes_its_counts_with_it() {
     assert!(settled.reconciles && settled.read_by_server.is_none(), "{settled:?}");
     assert!(settled.note.contains("died"), "{}", settled.note);
     assert!(!run.invalid.iter().any(|why| why.contains("ended by itself")), "{:?}", run.invalid);
+}
+
+#[test]
+fn a_server_that_is_there_is_met_twice_and_may_have_no_metrics() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let SocketAddr::V4(address) = socket.local_addr().unwrap() else { panic!("IPv4") };
+    drop(socket);
+    let folder = std::env::temp_dir().join(format!("storm-there-{}", std::process::id()));
+    fs::create_dir_all(&folder).unwrap();
+    let file = folder.join("seawall.toml");
+    let text = format!(
+        "[node]\ncpus = [0]\n[[listen]]\nudp = \"{address}\"\n[domains]\nlocal = [\"sip.test\"]\n[location]\nmax_bindings = 400000\n"
+    );
+    fs::write(&file, text).unwrap();
+    let log = fs::File::create(folder.join("log")).unwrap();
+    let mut server = Command::new(env!("CARGO_BIN_EXE_seawall"))
+        .args(["run", "--config", file.to_str().unwrap()])
+        .stdout(Stdio::null())
+        .stderr(log)
+        .spawn()
+        .unwrap();
+    for turn in 0..2 {
+        let mut scenario = scenario("");
+        scenario.registration.digest = false;
+        let there = Target::There { address, pid: Some(server.id()), metrics: None };
+        let mut options = options(scenario, Mode::Unscaled, there, &folder);
+        options.server_cpu = Some(0);
+        options.seconds_most = Some(4.0);
+        let run =
+            play(&options, &mut Told(Vec::new())).unwrap_or_else(|e| panic!("{turn}: {e}")).run;
+        let settled = &run.reconciliation;
+        assert!(settled.reconciles && settled.read_by_server.is_none(), "{settled:?}");
+        // What was sent again while its answer was on the way is absorbed or answered again.
+        assert!(settled.unaccounted < i64::try_from(settled.sent / 20).unwrap(), "{settled:?}");
+        assert!(settled.answered > 3000 && settled.not_to_be_answered > 0, "{settled:?}");
+        let refused: u64 = run.seconds.iter().flat_map(|second| second.refused.values()).sum();
+        assert_eq!(refused, 0, "in turn {turn}");
+        assert!(run.outcome.registered_share > 0.95, "{:?}", run.outcome);
+        assert!(run.seconds.iter().any(|second| second.server_cpu_ns.is_some_and(|ns| ns > 0)));
+    }
+    server.kill().unwrap();
+    server.wait().unwrap();
+    fs::remove_dir_all(&folder).unwrap();
 }

@@ -14,6 +14,8 @@ pub(super) struct Counted {
     pub(super) sent_by_crowd: u64,
     /// Datagrams of any traffic that were read from sockets, those included that were then lost on purpose.
     pub(super) read: u64,
+    /// Of those the final responses to the crowd.
+    pub(super) finals: u64,
     /// Datagrams that were lost on purpose, out and back.
     pub(super) lost_on_purpose: u64,
     /// Of them those that had been read.
@@ -38,10 +40,8 @@ pub(super) struct OfCalls {
     pub(super) late: u64,
     /// Messages of no call, or not as they must be.
     pub(super) stray: u64,
-    /// Requests that the server passed on to callees, which are no answers.
-    pub(super) requests: u64,
-    /// Provisional responses, those of callees included.
-    pub(super) provisional: u64,
+    /// Final responses that were waited for.
+    pub(super) finals: u64,
 }
 
 impl Counted {
@@ -51,7 +51,7 @@ impl Counted {
         outgoing: &Outgoing,
         calls: &[Calls<'_>],
         losses: &[Loss],
-        (read, stray): (u64, u64),
+        (read, finals, stray): (u64, u64, u64),
     ) -> Counted {
         let (out, back) = outgoing.network.lost();
         let back = back + losses.iter().map(|loss| loss.taken).sum::<u64>();
@@ -59,6 +59,7 @@ impl Counted {
             crowd: crowd.counts().clone(),
             sent_by_crowd: outgoing.sent,
             read,
+            finals,
             lost_on_purpose: out + back,
             lost_after_reading: back,
             blocked: outgoing.blocked,
@@ -104,8 +105,7 @@ impl OfCalls {
             repeated: counts.repeated,
             late: counts.late + counts.duplicate,
             stray: counts.mismatched + counts.unmatched + counts.malformed,
-            requests: counts.requests,
-            provisional: counts.trying + counts.provisional,
+            finals: counts.finals,
         }
     }
 }

@@ -45,7 +45,9 @@ fn playing(options: &Options, cpus: &Cpus, observer: &mut dyn Observer) -> Resul
     let mut server = first_server(options, cpus)?;
     let source = source_towards(&server)?;
     let users = Cast::for_capacity(source);
-    let mut generator = preparation::open(server.address, domain, &users)?;
+    let met_before = matches!(options.server, Target::There { .. });
+    let first_port = if met_before { preparation::CAPACITY_PORT } else { 0 };
+    let mut generator = preparation::open(server.address, domain, &users, first_port)?;
     let pid = server.pid;
     let mut kappa = cpus.on_generators(|| Kappa::measure(&mut generator, scenario, pid))?;
     uninterrupted()?;
@@ -86,6 +88,7 @@ fn playing(options: &Options, cpus: &Cpus, observer: &mut dyn Observer) -> Resul
         domain,
         seed: options.seed,
         cpu: cpus.generator,
+        met_before,
     };
     let part = cpus.on_generators(|| stage.set(&cast))?;
     uninterrupted()?;
@@ -321,8 +324,6 @@ fn sums(seen: &Seen, scenario: &Scenario) -> Sums {
     let calls = [&counted.ordinary, &counted.emergency];
     let of_calls =
         |value: fn(&super::counts::OfCalls) -> u64| calls.into_iter().map(value).sum::<u64>();
-    let no_answers =
-        crowd.provisional + of_calls(|calls| calls.provisional) + of_calls(|calls| calls.requests);
     let crlf_share = scenario.keep_alive.map_or(0.0, |keep_alive| 1.0 - keep_alive.options_share);
     #[allow(
         clippy::cast_possible_truncation,
@@ -333,7 +334,7 @@ fn sums(seen: &Seen, scenario: &Scenario) -> Sums {
     Sums {
         sent: counted.sent(),
         read: counted.read,
-        answers: counted.read.saturating_sub(no_answers),
+        answers: counted.finals + of_calls(|calls| calls.finals),
         refused: crowd.own.refused.sum()
             + crowd.others.refused.sum()
             + of_calls(|calls| calls.counts.refused),

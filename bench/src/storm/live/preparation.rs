@@ -24,6 +24,12 @@ pub(super) const CAPACITY_USER_AGENTS: u32 = 1 << 18;
 const CALL_USER_AGENTS: u32 = 2048;
 const EMERGENCY_USER_AGENTS: u32 = 64;
 const CALL_PORTS: u16 = 2;
+/// First source ports towards a server that may have met us before, outside the ephemeral range: a contact of another port would be another.
+pub(super) const CAPACITY_PORT: u16 = 21_000;
+const CROWD_PORT: u16 = CAPACITY_PORT + PORTS;
+const ASKING_PORT: u16 = CROWD_PORT + PORTS;
+const ORDINARY_PORT: u16 = ASKING_PORT + PORTS;
+const EMERGENCY_PORT: u16 = ORDINARY_PORT + CALL_PORTS;
 /// Seconds between two refreshes of a user agent that is steady load.
 const OTHERS_EVERY_SECS: f64 = 10.0;
 const OTHERS_MOST: f64 = 500_000.0;
@@ -88,8 +94,9 @@ pub(super) fn open(
     target: SocketAddrV4,
     domain: &str,
     population: &Population,
+    first_port: u16,
 ) -> Result<Generator, Error> {
-    let mut generator = Generator::open(target, domain, population.clone(), 0)
+    let mut generator = Generator::open(target, domain, population.clone(), first_port)
         .map_err(while_doing("opening the generator's sockets"))?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let since_2025 = u32::try_from(now.saturating_sub(SECS_OF_2025)).unwrap_or(0);
@@ -119,6 +126,8 @@ pub(super) struct Stage<'a> {
     pub(super) domain: &'a str,
     pub(super) seed: u64,
     pub(super) cpu: usize,
+    /// The server may have bindings of an earlier run: everybody speaks from the same port again.
+    pub(super) met_before: bool,
 }
 
 impl Stage<'_> {
@@ -137,7 +146,8 @@ impl Stage<'_> {
         ];
         for (calling, rate, population, emergency) in rates {
             if let Some(calling) = calling.filter(|_| rate > 0.0) {
-                let ports = self.callees(population)?;
+                let port = if emergency { EMERGENCY_PORT } else { ORDINARY_PORT };
+                let ports = self.callees(population, port)?;
                 let plan = self.call_plan(&calling, rate, emergency);
                 calls.push(CallsPart { plan, population, ports, run_id: fresh_run_id() });
             }
@@ -161,7 +171,7 @@ impl Stage<'_> {
         let own = scaled.user_agents;
         let bound = scenario.population.bindings == Bindings::Valid;
         let digest = scenario.registration.digest;
-        let mut generator = self.generator(&cast.crowd)?;
+        let mut generator = self.generator(&cast.crowd, CROWD_PORT)?;
         let ports = generator.port_numbers();
         if bound {
             capacity::fill(&mut generator, self.filling(), 0..own + cast.others)?;
@@ -171,7 +181,7 @@ impl Stage<'_> {
         // Who has a nonce but no binding has asked for the one and not got the other.
         let mut asked = None;
         if !bound && digest && scenario.population.nonces != Nonces::None {
-            let mut guessing = self.generator(&cast.crowd)?.guessing();
+            let mut guessing = self.generator(&cast.crowd, ASKING_PORT)?.guessing();
             guessing.continue_from_cseq(generator.next_cseq());
             capacity::ask(&mut guessing, 0..own + cast.others)?;
             let (_, accounts, cseq) = guessing.into_parts();
@@ -195,14 +205,15 @@ impl Stage<'_> {
     }
 
     /// The sockets of callees that are registered.
-    fn callees(&self, population: &Population) -> Result<Vec<Port>, Error> {
-        let mut generator = self.generator(population)?;
+    fn callees(&self, population: &Population, port: u16) -> Result<Vec<Port>, Error> {
+        let mut generator = self.generator(population, port)?;
         capacity::fill(&mut generator, self.filling(), 0..population.size())?;
         Ok(generator.into_parts().0)
     }
 
-    fn generator(&self, population: &Population) -> Result<Generator, Error> {
-        open(self.target, self.domain, population)
+    fn generator(&self, population: &Population, port: u16) -> Result<Generator, Error> {
+        let first_port = if self.met_before { port } else { 0 };
+        open(self.target, self.domain, population, first_port)
     }
 
     fn filling(&self) -> Workload {

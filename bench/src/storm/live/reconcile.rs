@@ -11,8 +11,7 @@ pub(super) struct Sums {
     pub(super) sent: u64,
     /// Datagrams read from our sockets.
     pub(super) read: u64,
-    /// Of those the ones that answer a request of ours for the first or another time; provisional responses and what was passed on to
-    /// callees do not.
+    /// Of those final responses: any to a REGISTER or OPTIONS, and in calls those that were waited for.
     pub(super) answers: u64,
     /// Requests that ended in a refusal.
     pub(super) refused: u64,

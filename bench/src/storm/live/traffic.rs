@@ -116,6 +116,7 @@ pub(super) fn play(part: Part<'_>, line: &Line<'_>) -> io::Result<Played> {
         receive: ReceiveBatch::new(),
         tally: Tally::default(),
         read: 0,
+        finals: 0,
         stray: 0,
         counted: Counted::default(),
         lateness: nanoseconds_histogram(),
@@ -135,8 +136,9 @@ struct Traffic<'a, 'b> {
     losses: Vec<Loss>,
     receive: ReceiveBatch,
     tally: Tally,
-    /// Datagrams read, and those of them that were nobody's.
+    /// Datagrams read, those of them that were final responses to the crowd, and those that were nobody's.
     read: u64,
+    finals: u64,
     stray: u64,
     /// At the end of the last second.
     counted: Counted,
@@ -246,6 +248,7 @@ impl Traffic<'_, '_> {
             for _ in 0..BATCHES {
                 let count = self.outgoing.ports[index].receive(&mut self.receive)?;
                 for datagram in self.receive.datagrams().take(count) {
+                    self.finals += u64::from(is_final(datagram.bytes));
                     if self.outgoing.network.loses_in(now_ns) {
                         continue;
                     }
@@ -324,7 +327,7 @@ impl Traffic<'_, '_> {
         self.crowd.swap_tally(&mut tally);
         tally.add(&self.tally);
         self.tally.clear();
-        let read = (self.read, self.stray);
+        let read = (self.read, self.finals, self.stray);
         let counted = Counted::read(&self.crowd, &self.outgoing, &self.calls, &self.losses, read);
         let mut second = second_between(&self.counted, &counted);
         second.at_secs = end_ns as f64 / 1e9 - scaled.before_secs;
@@ -337,6 +340,13 @@ impl Traffic<'_, '_> {
         // Nobody listens any more: then the run is being given up.
         let _told = line.told.send(Told { second, tally });
     }
+}
+
+/// Whether a datagram is a final response.
+fn is_final(bytes: &[u8]) -> bool {
+    bytes
+        .strip_prefix(b"SIP/2.0 ")
+        .is_some_and(|rest| rest.first().is_some_and(|digit| *digit > b'1'))
 }
 
 const SECOND_NS: u64 = 1_000_000_000;
