@@ -375,6 +375,38 @@ mod tests {
     }
 
     #[test]
+    fn an_emergency_says_so() {
+        with_call(|texts, table, handle| {
+            let mut buffer = [0; 2048];
+            let call = table.look(handle).0;
+            let plain = texts.invite(&mut buffer, call);
+            let plain = String::from_utf8(buffer[..plain].to_vec()).unwrap();
+            let texts =
+                Texts { is_emergency: true, from_domain: b"elsewhere.test", ..texts.clone() };
+            let length = texts.invite(&mut buffer, call);
+            let text = String::from_utf8(buffer[..length].to_vec()).unwrap();
+            const HEADERS: &str = "Priority: emergency\r\nResource-Priority: esnet.1\r\n";
+            assert!(text.contains(HEADERS) && text.contains("@elsewhere.test>;tag="), "{text}");
+            let from = "From: <sip:493000000041@";
+            let same = text.replace(HEADERS, "").replace("elsewhere.test", "sip.test");
+            assert!(same == plain && plain.contains(from), "{text}");
+        });
+    }
+
+    #[test]
+    fn all_at_one_address_name_it_as_it_is_written() {
+        with_call(|texts, table, handle| {
+            let population = texts.population.clone().at(std::net::Ipv4Addr::new(10, 0, 127, 5));
+            let texts = Texts { population: &population, ..texts.clone() };
+            let mut buffer = [0; 2048];
+            let length = texts.invite(&mut buffer, table.look(handle).0);
+            let text = String::from_utf8(buffer[..length].to_vec()).unwrap();
+            assert!(text.contains("\r\nVia: SIP/2.0/UDP 10.0.127.5:20001;rport"), "{text}");
+            assert!(text.contains("\r\nContact: <sip:493000000041@10.0.127.5:20001;line=1>\r\n"));
+        });
+    }
+
+    #[test]
     fn an_invite_reads_like_a_phone_s() {
         with_call(|texts, table, handle| {
             let call = table.look(handle).0;

@@ -109,7 +109,7 @@ pub struct Beginning<'a> {
     pub capacity: &'a Capacity,
 }
 
-/// Who is told what happens, on the thread that called [`play`].
+/// Who is told what happens, on the thread that called [`play()`].
 pub trait Observer {
     /// What is being done now, in a few words.
     fn note(&mut self, phase: &str);
