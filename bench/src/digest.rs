@@ -242,10 +242,11 @@ impl Population {
 }
 
 fn hex(hash: [u8; 16]) -> [u8; HEX_BYTES] {
-    let number = u128::from_be_bytes(hash);
     let mut text = [0; HEX_BYTES];
-    text[..16].copy_from_slice(&hex_digits((number >> 64) as u64));
-    text[16..].copy_from_slice(&hex_digits(number as u64));
+    let halves = hash.as_chunks().0.iter().map(|half| u64::from_be_bytes(*half));
+    for (digits, half) in text.as_chunks_mut().0.iter_mut().zip(halves) {
+        *digits = hex_digits(half);
+    }
     text
 }
 

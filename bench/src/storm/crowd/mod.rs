@@ -10,6 +10,11 @@
 //! A user agent is a record of one cache line ([`ua`]) and its nonce. It waits for one thing at a time. All due times are those of the plan: what is sent
 //! late because the caller was late is not sent later again the next time, and latency counts from when a datagram was due.
 
+#![allow(
+    clippy::cast_possible_truncation,
+    reason = "user agents are below 2^24, ticks and lists below 2^32; times and shares in floating point are positive, and saturate"
+)]
+
 mod arrival;
 mod bindings;
 mod counts;

@@ -15,6 +15,7 @@ const PERCENTS: [u32; 4] = [50, 90, 99, 100];
 struct Times {
     name: String,
     user_agents: u64,
+    attempts: u64,
     histogram: Histogram<u64>,
 }
 
@@ -37,6 +38,7 @@ impl Ends {
         let clients = scenario.clients.iter().zip(by_client).map(|(client, &user_agents)| Times {
             name: client.name.clone(),
             user_agents,
+            attempts: 0,
             // A day in microseconds: valid bounds.
             histogram: Histogram::new_with_bounds(1, 86_400_000_000, 3).expect("valid bounds"),
         });
@@ -53,6 +55,13 @@ impl Ends {
     /// How many have been registered.
     pub(super) fn registered(&self) -> u64 {
         self.registered
+    }
+
+    /// A user agent of this client began an attempt.
+    pub(super) fn attempt(&mut self, client: usize) {
+        if let Some(times) = self.clients.get_mut(client) {
+            times.attempts += 1;
+        }
     }
 
     /// A user agent that had begun at `first_ns` was registered for the first time.
@@ -90,7 +99,7 @@ impl Ends {
             let of_client = ClientOutcome {
                 user_agents: times.user_agents,
                 registered: times.histogram.len(),
-                attempts: 0,
+                attempts: times.attempts,
                 p50_secs: if times.histogram.is_empty() { 0.0 } else { at(0.5) },
                 p99_secs: if times.histogram.is_empty() { 0.0 } else { at(0.99) },
             };

@@ -61,6 +61,9 @@ impl Crowd {
                 Phase::Registered | Phase::Bare | Phase::Knowing | Phase::Second | Phase::Done => {}
             }
         }
+        if is_own {
+            self.ends.attempt(self.habits.client(number));
+        }
         let is_first = ua.failures == 0;
         ua.flags.clear(Flags::OBEYED_MINIMUM | Flags::AT_FIRST);
         if is_first {

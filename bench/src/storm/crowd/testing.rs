@@ -2,6 +2,8 @@
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
+use md5::{Digest, Md5};
+
 use super::{Arrived, Crowd, Setup, Sink, Taken};
 use crate::population::Population;
 use crate::storm::record::Scaled;
@@ -98,6 +100,11 @@ pub(super) fn setup(user_agents: u32, others: u32, seed: u64) -> Setup {
 
 pub(super) fn crowd((scenario, scaled): &(Scenario, Scaled)) -> Crowd {
     Crowd::new(scenario, scaled, &setup(scaled.user_agents, 0, 1))
+}
+
+/// A hash by MD5 in hex.
+pub(super) fn md5_hex(text: String) -> String {
+    Md5::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A datagram as it was sent, and when.

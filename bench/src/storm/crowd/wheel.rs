@@ -71,14 +71,15 @@ impl Wheel {
     pub(super) fn next_due(&mut self, uas: &mut [Ua], now_ns: u64) -> Option<u32> {
         loop {
             if let Some(&last) = self.called.last() {
-                if self.tick * TICK_NS + (last >> UA_BITS) > now_ns {
+                let turn_ns = self.tick * TICK_NS + (last >> UA_BITS);
+                if turn_ns > now_ns {
                     return None;
                 }
                 self.called.pop();
                 let number = last as u32;
                 let ua = &mut uas[number as usize];
                 ua.flags.clear(Flags::IS_CALLED);
-                if ua.due_ns <= now_ns {
+                if ua.due_ns <= turn_ns {
                     return Some(number);
                 }
                 // It was put off after it was called.
@@ -195,5 +196,101 @@ impl Wheel {
         }
         let word = summary * 64 + words.trailing_zeros() as usize;
         Some(word * 64 + self.filled[word].trailing_zeros() as usize)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const UAS: u32 = 8;
+
+    /// What is done to a wheel.
+    #[derive(Clone, Debug)]
+    enum Step {
+        /// A user agent waits until so long after now.
+        Wait { number: u32, after_ns: u64 },
+        /// So much time passes.
+        Pass { ns: u64 },
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let after_ns = prop_oneof![
+            3 => 0..3 * TICK_NS,
+            3 => 0..5_000 * TICK_NS,
+            1 => 0..3 * LISTS * TICK_NS,
+            1 => Just(NEVER_NS),
+        ];
+        let pass_ns = prop_oneof![
+            3 => 0..2 * TICK_NS,
+            3 => 0..3_000 * TICK_NS,
+            1 => 0..2 * LISTS * TICK_NS,
+        ];
+        let step = prop_oneof![
+            3 => (0..UAS, after_ns).prop_map(|(number, after_ns)| Step::Wait { number, after_ns }),
+            2 => pass_ns.prop_map(|ns| Step::Pass { ns }),
+        ];
+        prop::collection::vec(step, 1..120)
+    }
+
+    proptest! {
+        /// A list of deadlines, searched each time, calls the same user agents; the wheel is never more than a tick late, and never early.
+        #[test]
+        fn a_wheel_calls_as_a_list_would(steps in steps()) {
+            let mut wheel = Wheel::new();
+            let mut uas: Vec<Ua> = (0..UAS).map(|_| Ua::new([0; 16], 0)).collect();
+            let mut list: Vec<Option<u64>> = vec![None; UAS as usize];
+            let mut now_ns = 0_u64;
+            for step in steps {
+                match step {
+                    Step::Wait { number, after_ns } => {
+                        let due_ns = now_ns.saturating_add(after_ns);
+                        wheel.wait(&mut uas, number, due_ns);
+                        list[number as usize] = (due_ns < NEVER_NS).then_some(due_ns);
+                    }
+                    Step::Pass { ns } => {
+                        now_ns += ns;
+                        let mut last_tick = 0;
+                        while let Some(number) = wheel.next_due(&mut uas, now_ns) {
+                            let due_ns = list[number as usize].take();
+                            prop_assert!(due_ns.is_some_and(|due_ns| due_ns <= now_ns), "{number} at {now_ns}");
+                            prop_assert!(last_tick <= wheel.tick);
+                            last_tick = wheel.tick;
+                            // Nobody waits any more who was called.
+                            prop_assert_eq!(uas[number as usize].previous, NOBODY);
+                        }
+                        for (number, due_ns) in list.iter().enumerate() {
+                            let is_over = due_ns.is_some_and(|due_ns| due_ns + 2 * TICK_NS <= now_ns);
+                            prop_assert!(!is_over, "{number} was not called by {now_ns}");
+                        }
+                    }
+                }
+                if let Some(first) = list.iter().flatten().min() {
+                    let deadline_ns = wheel.deadline_ns();
+                    prop_assert!(deadline_ns.is_some_and(|ns| ns <= (*first).max(now_ns) + 2 * TICK_NS));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_tick_is_called_in_order() {
+        let mut wheel = Wheel::new();
+        let mut uas: Vec<Ua> = (0..4).map(|_| Ua::new([0; 16], 0)).collect();
+        for (number, due_ns) in [(0, 5_900_000), (1, 5_100_000), (2, 6_000_000), (3, 5_500_000)] {
+            wheel.wait(&mut uas, number, due_ns);
+        }
+        assert_eq!(wheel.deadline_ns(), Some(5_000_000), "the tick's start");
+        assert_eq!(wheel.next_due(&mut uas, 5_000_000), None);
+        assert_eq!(wheel.deadline_ns(), Some(5_100_000), "and then to the nanosecond");
+        assert_eq!(wheel.next_due(&mut uas, 5_100_000), Some(1));
+        assert_eq!(wheel.next_due(&mut uas, 5_100_000), None);
+        // What is put off while it waits for its turn is not called.
+        wheel.wait(&mut uas, 3, 9_000_000);
+        let rest: Vec<u32> = std::iter::from_fn(|| wheel.next_due(&mut uas, 20_000_000)).collect();
+        assert_eq!(rest, [0, 2, 3]);
+        assert_eq!(wheel.deadline_ns(), None);
     }
 }
