@@ -52,7 +52,10 @@ impl<'a> Response<'a> {
             if line.is_empty() {
                 break;
             }
-            response.take(line)?;
+            // No other first letters are of headers that matter here.
+            if matches!(line[0] | 0x20, b'c' | b'e' | b'i' | b'm' | b'r' | b's' | b'v' | b'w') {
+                response.take(line)?;
+            }
         }
         let whole =
             !response.branch.is_empty() && !response.call_id.is_empty() && response.cseq != 0;
@@ -123,7 +126,7 @@ impl Header {
             b"Retry-After" => Header::RetryAfter,
             b"Server" => Header::Server,
             b"WWW-Authenticate" => Header::WwwAuthenticate,
-            b"From" | b"To" | b"Date" | b"Content-Length" => Header::Other,
+            b"Content-Length" => Header::Other,
             _ => Header::in_any_case(name),
         }
     }
@@ -302,7 +305,16 @@ pub(crate) fn decimal(digits: &[u8]) -> Option<u32> {
         return None;
     }
     let mut value: u32 = 0;
-    for digit in digits {
+    // Nine digits fit whatever they are.
+    let (safe, last) = digits.split_at(digits.len().min(9));
+    for digit in safe {
+        let digit = digit.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        value = value * 10 + u32::from(digit);
+    }
+    for digit in last {
         let digit = digit.checked_sub(b'0').filter(|d| *d < 10)?;
         value = value.checked_mul(10)?.checked_add(u32::from(digit))?;
     }
@@ -420,6 +432,16 @@ mod tests {
         }
         for bad in ["REGISTER sip:a SIP/2.0\r\n\r\n", "SIP/2.0 20 OK\r\n\r\n", "\r\n\r\n", ""] {
             assert_eq!(Response::read(bad.as_bytes()), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn decimal_is_strict() {
+        assert_eq!(decimal(b"0"), Some(0));
+        assert_eq!(decimal(b"000000042"), Some(42));
+        assert_eq!(decimal(b"4294967295"), Some(u32::MAX));
+        for bad in ["", "4294967296", "12345678901", "1x", "x1", "/", ":", "-1", "123456789x"] {
+            assert_eq!(decimal(bad.as_bytes()), None, "{bad}");
         }
     }
 

@@ -112,8 +112,9 @@ pub(super) struct Desk {
     domain: String,
     run: u32,
     ports: Vec<u16>,
-    /// Where all are, if they are at one address.
+    /// Where all are, if they are at one address, and how that is written in their contacts: without leading zeros.
     at: Option<Ipv4Addr>,
+    at_text: Vec<u8>,
     behind_one_address: u32,
     /// Those whom the scenario is about; others are behind them.
     own: u32,
@@ -150,6 +151,7 @@ impl Desk {
             run: setup.run_id,
             ports: setup.ports.clone(),
             at,
+            at_text: at.map(|at| at.to_string().into_bytes()).unwrap_or_default(),
             behind_one_address: scaled.behind_one_address,
             own,
             own_stride: u64::from(golden_stride(own)),
@@ -373,19 +375,12 @@ impl Desk {
         let (address, rest) = to.split_at_mut(ADDRESS_BYTES);
         rest[0] = b':';
         write_decimal(&mut rest[1..], u32::from(self.ports[place.port]));
-        match self.at {
-            None => {
-                address.copy_from_slice(&address_text(place.address));
-                to
-            }
-            Some(at) => {
-                // As it is written without leading zeros.
-                let text = at.to_string();
-                let start = ADDRESS_BYTES - text.len();
-                address[start..].copy_from_slice(text.as_bytes());
-                &to[start..]
-            }
+        if self.at.is_none() {
+            address.copy_from_slice(&address_text(place.address));
         }
+        let start = ADDRESS_BYTES - self.at_text.len();
+        address[start..].copy_from_slice(&self.at_text);
+        if self.at.is_none() { to } else { &to[start..] }
     }
 }
 

@@ -144,7 +144,7 @@ pub struct Crowd {
     /// What they hold at the start.
     held: Held,
     /// How often each registers in all, where that is bounded.
-    cycles: Option<u32>,
+    cycles: Option<u8>,
     /// Those whom the scenario is about have lower numbers.
     own: u32,
     server: Vec<u8>,
@@ -200,7 +200,7 @@ impl Crowd {
             digest,
             held: scenario.population.nonces,
             cycles: match scaled.arrival {
-                Arrival::Herd { cycles, .. } => Some(cycles),
+                Arrival::Herd { cycles, .. } => Some(u8::try_from(cycles).unwrap_or(u8::MAX)),
                 Arrival::Steady { .. }
                 | Arrival::Uniform { .. }
                 | Arrival::Ramp { .. }

@@ -253,8 +253,7 @@ impl Crowd {
         ua.flags.clear(Flags::GAVE_UP);
         ua.failures = 0;
         ua.registrations = ua.registrations.saturating_add(1);
-        let is_done =
-            is_own && self.cycles.is_some_and(|cycles| u32::from(ua.registrations) >= cycles);
+        let is_done = is_own && self.cycles.is_some_and(|cycles| ua.registrations >= cycles);
         ua.phase = if is_done { Phase::Done } else { Phase::Registered };
         let due_ns = match is_done {
             true => super::wheel::NEVER_NS,
