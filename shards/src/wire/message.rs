@@ -271,6 +271,14 @@ impl<'m> Message<'m> {
         self.index.lines_of(id).map(move |line| line.value(bytes).of(bytes))
     }
 
+    /// The value of the only line of a header, white space around it removed; `None` where there is none or more than one.
+    #[must_use]
+    #[inline]
+    pub fn only_value(&self, id: HeaderId) -> Option<&'m [u8]> {
+        let line = self.index.first_line(id).filter(|_| !self.index.is_repeated(id))?;
+        Some(line.value(self.bytes).of(self.bytes))
+    }
+
     /// Every header line from top to bottom.
     pub fn headers(&self) -> impl Iterator<Item = Header<'m>> + use<'m> {
         let bytes = self.bytes;

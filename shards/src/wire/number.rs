@@ -1,5 +1,7 @@
 //! Numbers: decimal digits read with saturation, q-values in thousandths, decimal digits written. It never allocates.
 
+use core::net::Ipv4Addr;
+
 /// What a malformed lifetime counts as, in seconds.
 // RFC 4475 3.1.2.4: expiry values in error may be treated as the default, 3600.
 pub const EXPIRES_MALFORMED_SECS: u32 = 3600;
@@ -100,6 +102,41 @@ pub(super) fn port_digits(port: u16) -> (u64, usize) {
     // Leading zeros, but for the last digit.
     let zeros = ((text ^ 0x0030_3030_3030_3030 | 1 << 40).trailing_zeros() / 8) as usize;
     (text >> (8 * zeros), 6 - zeros)
+}
+
+/// An IPv4 address as everybody writes it, and its length; what is behind it is nothing.
+#[inline(always)]
+pub(super) fn dotted(ip: Ipv4Addr) -> ([u8; 20], usize) {
+    // Room for the last octet wherever it begins.
+    let (mut text, mut length) = ([0; 20], 0);
+    for octet in ip.octets() {
+        let (digits, used) = OCTETS[usize::from(octet)];
+        let at = length & 15;
+        text[at..at + 4].copy_from_slice(&digits);
+        length += usize::from(used);
+    }
+    // The last dot is one too many.
+    (text, length - 1)
+}
+
+/// Every octet in decimal with a dot behind it, and their length.
+static OCTETS: [([u8; 4], u8); 256] = octets();
+
+const fn octets() -> [([u8; 4], u8); 256] {
+    let mut table = [([0; 4], 0); 256];
+    let mut octet = 0;
+    while octet < 256 {
+        #[allow(clippy::cast_possible_truncation, reason = "digits")]
+        let digits =
+            [b'0' + (octet / 100) as u8, b'0' + (octet / 10 % 10) as u8, b'0' + (octet % 10) as u8];
+        table[octet] = match octet {
+            0..10 => ([digits[2], b'.', 0, 0], 2),
+            10..100 => ([digits[1], digits[2], b'.', 0], 3),
+            _ => ([digits[0], digits[1], digits[2], b'.'], 4),
+        };
+        octet += 1;
+    }
+    table
 }
 
 /// 00 to 99.

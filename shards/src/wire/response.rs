@@ -312,7 +312,7 @@ const CRLF: u32 = u32::from_le_bytes(*b"\r\n\0\0");
 /// Whether the sent-by names the packet's source. IPv4 addresses that a socket shows as IPv6 count as IPv4.
 #[inline(never)]
 fn is_sent_from(host: Host<'_>, source: &SocketAddr) -> bool {
-    host.ip() == Some(source.ip().to_canonical())
+    host.is(source.ip().to_canonical())
 }
 
 /// A short text on the stack: one copy into the reply instead of many.
@@ -355,12 +355,8 @@ impl Text {
 
     #[inline(always)]
     fn push_ipv4(&mut self, ip: Ipv4Addr) {
-        for octet in ip.octets() {
-            let (text, length) = OCTETS[usize::from(octet)];
-            self.push(&text, usize::from(length));
-        }
-        // The last dot is one too many.
-        self.length -= 1;
+        let (text, length) = number::dotted(ip);
+        self.push(&text, length);
     }
 
     #[inline(never)]
@@ -388,24 +384,4 @@ impl core::fmt::Write for Text {
         self.length = end;
         Ok(())
     }
-}
-
-/// Every octet in decimal with a dot behind it, and their length.
-static OCTETS: [([u8; 4], u8); 256] = octets();
-
-const fn octets() -> [([u8; 4], u8); 256] {
-    let mut table = [([0; 4], 0); 256];
-    let mut octet = 0;
-    while octet < 256 {
-        #[allow(clippy::cast_possible_truncation, reason = "digits")]
-        let digits =
-            [b'0' + (octet / 100) as u8, b'0' + (octet / 10 % 10) as u8, b'0' + (octet % 10) as u8];
-        table[octet] = match octet {
-            0..10 => ([digits[2], b'.', 0, 0], 2),
-            10..100 => ([digits[1], digits[2], b'.', 0], 3),
-            _ => ([digits[0], digits[1], digits[2], b'.'], 4),
-        };
-        octet += 1;
-    }
-    table
 }

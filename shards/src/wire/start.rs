@@ -96,7 +96,9 @@ fn status_line(bytes: &[u8], end: usize) -> (Start, Result<(), Malformed>) {
     let status = super::number::decimal(code).unwrap_or(0);
     let delimited = end == 11 || bytes.get(11) == Some(&b' ');
     // RFC 3261 7.2: no CR or LF but at its end, so a fold that would hide a header line in it is none.
-    let is_one_line = !bytes.get(..end).unwrap_or_default().contains(&b'\r');
+    // The version and the code are none.
+    let reason = bytes.get(11..end).unwrap_or_default();
+    let is_one_line = !reason.contains(&b'\r');
     match u16::try_from(status) {
         Ok(status @ 100..=699) if code.len() == 3 && delimited && is_one_line => {
             let reason = Span::new(end.min(12), end);

@@ -3,6 +3,7 @@
 
 use super::cursor::{Cursor, Span};
 use super::malformed::Malformed;
+use super::number;
 use super::scan::{self, HOST, SCHEME, Text, URI_HEADERS, URI_PARAMS, USER};
 use super::via;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -55,6 +56,18 @@ impl<'m> Host<'m> {
         }
     }
 
+    /// Whether it is an address. Nearly all are written in the one way that needs not be read.
+    #[must_use]
+    pub fn is(&self, ip: IpAddr) -> bool {
+        if let IpAddr::V4(ip) = ip {
+            let (text, length) = number::dotted(ip);
+            if text.get(..length).is_some_and(|text| scan::same(text, self.raw)) {
+                return true;
+            }
+        }
+        self.ip() == Some(ip)
+    }
+
     /// Writes it in lower case; `None` where the buffer is too small.
     #[must_use]
     pub fn write_lower(&self, buffer: &mut [u8]) -> Option<usize> {
@@ -73,6 +86,19 @@ impl<'m> Host<'m> {
         }
         let references = self.raw.first() == Some(&b'[') && other.raw.first() == Some(&b'[');
         references && self.ip().is_some() && self.ip() == other.ip()
+    }
+}
+
+/// The value of the first of some parameters, empty where it has none, if that is its name.
+fn first_value<'m>(params: &'m [u8], name: &[u8]) -> Option<&'m [u8]> {
+    let (start, behind) = params.split_at_checked(name.len())?;
+    if !start.eq_ignore_ascii_case(name) {
+        return None;
+    }
+    match behind {
+        [] | [b';', ..] => Some(&[]),
+        [b'=', value @ ..] => value.split(|&byte| byte == b';').next(),
+        _ => None,
     }
 }
 
@@ -175,7 +201,7 @@ impl<'m> Uri<'m> {
         if raw.get(end) == Some(&b':') {
             let port = end + 1;
             end = next(&mut marks).min(raw.len());
-            let port = super::number::decimal(raw.get(port..end)?)?;
+            let port = number::decimal(raw.get(port..end)?)?;
             uri.port = Some(u16::try_from(port).ok()?);
         }
         if raw.get(end) == Some(&b';') {
@@ -331,22 +357,31 @@ impl<'m> Uri<'m> {
 
     /// The value of the first URI parameter of this name, empty where it has none; names compare without case.
     #[must_use]
+    #[inline]
     pub fn param(&self, name: &[u8]) -> Option<&'m [u8]> {
+        let [value] = self.params_named([name]);
+        value
+    }
+
+    /// The same for several names.
+    #[must_use]
+    #[inline]
+    pub fn params_named<const N: usize>(&self, names: [&[u8]; N]) -> [Option<&'m [u8]>; N] {
+        let mut values: [Option<&[u8]>; N] = [None; N];
         let mut rest = self.params;
-        loop {
-            // The name is compared before anybody looks where the parameter ends.
-            if let Some((start, behind)) = rest.split_at_checked(name.len())
-                && start.eq_ignore_ascii_case(name)
-            {
-                match behind {
-                    [] | [b';', ..] => return Some(&[]),
-                    [b'=', value @ ..] => return value.split(|&byte| byte == b';').next(),
-                    _ => {}
+        while let Some(first) = rest.first() {
+            for (name, value) in names.iter().zip(&mut values) {
+                // Nearly always another letter says that it is another one.
+                if name.first().is_some_and(|letter| letter.eq_ignore_ascii_case(first))
+                    && value.is_none()
+                {
+                    *value = first_value(rest, name);
                 }
             }
-            let end = rest.iter().position(|&byte| byte == b';')?;
-            rest = rest.get(end + 1..)?;
+            let Some(end) = rest.iter().position(|&byte| byte == b';') else { break };
+            rest = rest.get(end + 1..).unwrap_or_default();
         }
+        values
     }
 
     /// Writes the user with its escapes decoded; 0 where there is none, `None` where the buffer is too small. The
