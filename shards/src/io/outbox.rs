@@ -192,8 +192,9 @@ impl Reply<'_> {
     /// Appends the first `length` bytes of a text. Where more of it follows, it is copied in one block, without a call.
     #[inline(always)]
     pub fn put_start(&mut self, text: &[u8], length: usize) {
-        match text.first_chunk::<64>() {
-            Some(block) if length <= 64 => self.put_front(block, length),
+        const BLOCK: usize = Reply::BLOCK_MAX;
+        match text.first_chunk::<BLOCK>() {
+            Some(block) if length <= BLOCK => self.put_front(block, length),
             Some(_) | None => self.put(text.get(..length).unwrap_or_default()),
         }
     }

@@ -53,7 +53,7 @@ pub(super) struct BranchText {
 const HEAD_BYTES: usize = 8;
 const BYTES: usize = HEAD_BYTES + 4 + 8 + 2 * 16;
 const PARAM: &[u8; 8] = b";branch=";
-const LINE_END_BYTES: usize = PARAM.len() + BYTES + 2;
+pub(super) const LINE_END_BYTES: usize = PARAM.len() + BYTES + 2;
 const OF_A_TRANSACTION: &[u8; HEAD_BYTES] = b"z9hG4bKt";
 const STATELESS: &[u8; HEAD_BYTES] = b"z9hG4bKs";
 /// What branches begin with that are told apart everywhere and for all time, RFC 3261 8.1.1.7.
@@ -66,10 +66,9 @@ impl Seal {
     #[inline]
     fn new(key: &[u8; 16], token: Token, loop_hash: u64) -> Self {
         let mut seal = Sip::<2>::new(key);
-        seal.word(u64::from(token.core.0));
         seal.word(u64::from(token.handle.index) | u64::from(token.handle.generation) << 32);
         seal.word(loop_hash);
-        Seal(hex16(seal.finish()))
+        Seal(hex16(seal.finish(u64::from(token.core.0))))
     }
 }
 
@@ -109,11 +108,11 @@ impl BranchText {
         BranchText { line_end, used }
     }
 
-    /// The text as the only parameter of a Via line, and the line's end: one block, which is copied at once.
+    /// The text as the only parameter of a Via line, and the line's end, in front of a block that is copied at once.
     #[must_use]
     #[inline]
-    pub(super) fn as_line_end(&self) -> &[u8] {
-        self.line_end.get(..self.used).unwrap_or_default()
+    pub(super) fn as_line_end(&self) -> (&[u8; LINE_END_BYTES], usize) {
+        (&self.line_end, self.used)
     }
 
     /// The text: the magic cookie of RFC 3261 8.1.1.7, and digits.
@@ -367,8 +366,9 @@ mod tests {
             assert_ne!(BranchText::new(&KEY, token, hash ^ 1).1, seal);
             let later = Handle { generation: generation.wrapping_add(1), ..token.handle };
             assert_ne!(BranchText::new(&KEY, Token { handle: later, ..token }, hash).1, seal);
-            assert!(text.as_line_end().starts_with(b";branch=z9hG4bKt"));
-            assert!(text.as_line_end().ends_with(b"\r\n"));
+            let (line_end, length) = text.as_line_end();
+            assert_eq!(length, line_end.len());
+            assert!(line_end.starts_with(b";branch=z9hG4bKt") && line_end.ends_with(b"\r\n"));
             let text = text.as_bytes();
             assert!(text.starts_with(b"z9hG4bK") && text.len() <= 60);
             assert!(text.iter().all(u8::is_ascii_alphanumeric));
@@ -406,7 +406,8 @@ mod tests {
     #[test]
     fn a_stateless_branch_is_ours_but_no_transactions() {
         let text = BranchText::stateless(5);
-        assert_eq!(text.as_line_end(), b";branch=z9hG4bKs5000000000000000\r\n");
+        let (line_end, length) = text.as_line_end();
+        assert_eq!(&line_end[..length], b";branch=z9hG4bKs5000000000000000\r\n");
         assert_eq!(text, BranchText::stateless(5));
         assert_ne!(text, BranchText::stateless(6));
         assert_eq!(read(text.as_bytes()), None);

@@ -7,7 +7,7 @@ use super::cookie::{Cookie, CookieText, Flow};
 use super::decide::Destination;
 use super::route::{Hop, Names, Plan, RECORD_ROUTE_PARAMS, is_forbidden};
 use super::targets::{self, Target};
-use super::{Proxy, Setup, Tools, write};
+use super::{Proxy, Setup, Tools, VIA_START, write};
 use crate::io::{Instant, ListenerId, LocalAddr, Outbox, Peer, Transport, Verdict};
 use crate::location::Record;
 use crate::store::{Full, Handle};
@@ -30,8 +30,8 @@ const NAME_PATIENCE: Duration = Duration::from_secs(5);
 /// Texts that go into a request, written for each branch.
 #[derive(Debug)]
 pub(super) struct Texts {
-    /// What we are called where the request leaves, and where it came from, if that is not written down in the setup.
-    sent_by: [Vec<u8>; 2],
+    /// How our Via begins where the request leaves, and where it came from, if that is not written down in the setup.
+    vias: [Vec<u8>; 2],
     record_routes: [Vec<u8>; 2],
     route_after: Vec<u8>,
     uri: Vec<u8>,
@@ -44,7 +44,7 @@ impl Texts {
     pub(super) fn new() -> Self {
         let text = || Vec::with_capacity(1024);
         Texts {
-            sent_by: [text(), text()],
+            vias: [text(), text()],
             record_routes: [text(), text()],
             route_after: Vec::with_capacity(usize::from(u16::MAX)),
             uri: Vec::with_capacity(usize::from(u16::MAX)),
@@ -126,16 +126,17 @@ impl Setup {
         Some(LocalAddr { listener: ListenerId(number), ip: bound.ip() })
     }
 
-    /// What we are called at a local address: `host:port`. `None` where nobody knows.
-    fn sent_by<'t>(&'t self, local: LocalAddr, text: &'t mut Vec<u8>) -> Option<&'t [u8]> {
+    /// How our Via begins at a local address, up to `host:port`. `None` where nobody knows what we are called there.
+    fn via<'t>(&'t self, local: LocalAddr, text: &'t mut Vec<u8>) -> Option<&'t [u8]> {
         let number = usize::from(local.listener.0);
-        if let Some(name) = self.sent_by.get(number)? {
-            return Some(name);
+        if let Some(via) = self.vias.get(number)? {
+            return Some(via);
         }
         if local.ip.is_unspecified() {
             return None;
         }
         text.clear();
+        text.extend_from_slice(VIA_START);
         let addr = SocketAddr::new(local.ip, self.listeners.get(number)?.port());
         write!(Text(text), "{addr}").ok()?;
         Some(text)
@@ -199,7 +200,7 @@ impl<'m> Aim<'m> {
         if !record.path.is_empty() || record.from.addr.ip().is_unspecified() {
             return None;
         }
-        let is_there = Hop::of(contact?) == Ok(Hop::Address(record.from.addr));
+        let is_there = Hop::is_at(contact?, record.from.addr);
         (!is_there).then_some(Flow { to: record.from, from: record.to })
     }
 }
@@ -255,7 +256,7 @@ impl Onward<'_> {
         let contact = message.contacts().next()?.ok()?;
         let crate::wire::Contact::Address(address) = contact else { return None };
         let uri = Uri::parse(address.address.uri).ok()?;
-        let is_there = Hop::of(&uri) == Ok(Hop::Address(self.source.addr));
+        let is_there = Hop::is_at(&uri, self.source.addr);
         (!is_there).then_some(Flow { to: self.source, from: self.local })
     }
 
@@ -568,9 +569,9 @@ pub(super) fn put_request(
 ) -> bool {
     let Onward { message, plan, source, local, .. } = *onward;
     let Tools { edits, texts, .. } = tools;
-    let Texts { sent_by, record_routes, route_after, cookie, uri: target, .. } = texts;
-    let [out_text, in_text] = sent_by;
-    let Some(out_name) = setup.sent_by(from, out_text) else { return false };
+    let Texts { vias, record_routes, route_after, cookie, uri: target, .. } = texts;
+    let [out_text, in_text] = vias;
+    let Some(out_via) = setup.via(from, out_text) else { return false };
     record_routes.iter_mut().for_each(Vec::clear);
     let contact = aim.contact();
     if onward.begins_dialog() {
@@ -582,12 +583,12 @@ pub(super) fn put_request(
             &setup.keys.cookies,
         )
         .write(&setup.keys.cookies, message.call_id(), cookie);
-        let Some(in_name) = setup.sent_by(local, in_text) else { return false };
+        let Some(in_via) = setup.via(local, in_text) else { return false };
         // RFC 5658 3: a change of address family or listener is recorded on both sides, the side it leaves by on top.
-        let is_double = in_name != out_name;
-        let names = [Some(out_name), is_double.then_some(in_name)];
-        for (text, name) in record_routes.iter_mut().zip(names) {
-            let Some(name) = name else { break };
+        let is_double = in_via != out_via;
+        let vias = [Some(out_via), is_double.then_some(in_via)];
+        for (text, via) in record_routes.iter_mut().zip(vias) {
+            let Some(name) = via.and_then(|via| via.strip_prefix(VIA_START)) else { break };
             let double: &[u8] = if is_double { b";r2=on" } else { b"" };
             for part in [b"<sip:", name, RECORD_ROUTE_PARAMS, double, cookie.as_bytes(), b">"] {
                 text.extend_from_slice(part);
@@ -621,10 +622,11 @@ pub(super) fn put_request(
     };
     let passing = write::Passing {
         uri,
-        sent_by: out_name,
+        via: out_via,
         branch,
         record_routes: [&record_routes[0], &record_routes[1]],
         routes_removed: plan.routes_removed,
+        is_only_route_removed: plan.is_only_route_removed,
         route_removed_last: plan.is_last_route_removed,
         routes_before,
         route_after,

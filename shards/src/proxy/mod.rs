@@ -123,6 +123,9 @@ pub struct Proxy {
     metrics: Metrics,
 }
 
+/// What stands before `host:port` in our Via lines.
+const VIA_START: &[u8] = b"Via: SIP/2.0/UDP ";
+
 /// What never changes.
 #[derive(Debug)]
 struct Setup {
@@ -133,8 +136,8 @@ struct Setup {
     listeners: Arc<[SocketAddr]>,
     keys: Keys,
     loop_key: LoopKey,
-    /// What each listener is called in Via; nothing where it depends on the address that was reached.
-    sent_by: Vec<Option<Box<[u8]>>>,
+    /// How our Via begins at each listener, up to `host:port`; nothing where that depends on the address that was reached.
+    vias: Vec<Option<Box<[u8]>>>,
     /// The same for Record-Route, as far as it is known.
     signs: Vec<Sign>,
 }
@@ -199,7 +202,8 @@ impl Setup {
     fn signs(&self) -> Vec<Sign> {
         // Where a request has arrived does not matter for what is known.
         let names = self.names(LocalAddr { listener: ListenerId(0), ip: [0; 4].into() });
-        self.sent_by.iter().flatten().filter_map(|sent_by| names.sign(sent_by)).collect()
+        let sent_by = self.vias.iter().flatten().filter_map(|via| via.strip_prefix(VIA_START));
+        sent_by.filter_map(|sent_by| names.sign(sent_by)).collect()
     }
 
     fn names(&self, to: LocalAddr) -> Names<'_> {
@@ -220,19 +224,20 @@ impl Proxy {
     #[must_use]
     pub fn new(settings: Settings, authenticator: Option<Authenticator>) -> Self {
         let Settings { core, homes, policy, domains, listeners, keys, .. } = settings;
-        let sent_by = (0..listeners.len())
+        let vias = (0..listeners.len())
             .map(|number| {
                 let advertised =
                     policy.listeners.get(number).and_then(|one| one.advertised.clone());
                 let bound = listeners[number];
                 let address = (!bound.ip().is_unspecified()).then(|| format!("{bound}").into());
-                advertised.or(address).map(|name: Box<str>| Box::from(name.as_bytes()))
+                let name: Option<Box<str>> = advertised.or(address);
+                name.map(|name| [VIA_START, name.as_bytes()].concat().into())
             })
             .collect();
         let signs = Vec::new();
         let loop_key = LoopKey::derive(&keys.branch);
         let mut setup =
-            Setup { core, homes, policy, domains, listeners, keys, loop_key, sent_by, signs };
+            Setup { core, homes, policy, domains, listeners, keys, loop_key, vias, signs };
         setup.signs = setup.signs();
         Proxy {
             contexts: Contexts::new(

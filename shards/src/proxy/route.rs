@@ -117,6 +117,8 @@ pub(super) struct Plan<'m> {
     /// How many Route values go from the top, and whether the last goes as well.
     pub(super) routes_removed: usize,
     pub(super) is_last_route_removed: bool,
+    /// What goes is the one value of the one line there is.
+    pub(super) is_only_route_removed: bool,
     /// What is put behind all Route values, without brackets: the Request-URI, for a strict router.
     pub(super) route_after: Option<&'m [u8]>,
     /// The Route that is left on top.
@@ -143,6 +145,7 @@ pub(super) fn plan<'m>(
         is_uri_changed: false,
         routes_removed: 0,
         is_last_route_removed: false,
+        is_only_route_removed: false,
         route_after: None,
         route: None,
         leaves_by: None,
@@ -154,6 +157,7 @@ pub(super) fn plan<'m>(
     }
     if let Some((listener, cookie)) = usual_route(message, request_uri, names) {
         plan.routes_removed = 1;
+        plan.is_only_route_removed = true;
         plan.leaves_by = Some(listener);
         plan.cookie = Some(cookie);
         return Ok(plan);
@@ -210,8 +214,7 @@ fn usual_route(
     message.to().tag?;
     // With a user it is not one of ours that a strict router has put there.
     request_uri.user?;
-    let mut values = message.values(HeaderId::Route);
-    let (value, None) = (values.next()?, values.next()) else { return None };
+    let value = message.only_value(HeaderId::Route)?;
     let (listener, text) = names.signs.iter().find_map(|sign| {
         let text = value.strip_prefix(&*sign.start)?.strip_suffix(b">")?;
         Some((sign.listener, text))
@@ -263,11 +266,12 @@ impl<'m> Hop<'m> {
             Scheme::Sips => return Err(NoHop::Transport),
             Scheme::Tel | Scheme::Other(_) => return Err(NoHop::Scheme),
         }
-        if uri.param(b"transport").is_some_and(|name| !name.eq_ignore_ascii_case(b"udp")) {
+        let [transport, maddr] = uri.params_named([b"transport", b"maddr"]);
+        if transport.is_some_and(|name| !name.eq_ignore_ascii_case(b"udp")) {
             return Err(NoHop::Transport);
         }
         let port = uri.port.unwrap_or(SIP_PORT);
-        let host = match uri.param(b"maddr") {
+        let host = match maddr {
             Some(maddr) => Host::new(maddr),
             None => uri.host,
         };
@@ -277,6 +281,18 @@ impl<'m> Hop<'m> {
             None => Hop::Name(host.raw(), port),
         };
         if hop.is_forbidden() { Err(NoHop::Forbidden) } else { Ok(hop) }
+    }
+
+    /// Whether a URI names an address as its next hop: what [`of`](Self::of) tells, sooner where its host says it.
+    pub(super) fn is_at(uri: &Uri<'_>, addr: SocketAddr) -> bool {
+        let is_named = uri.scheme == Scheme::Sip
+            && uri.port.unwrap_or(SIP_PORT) == addr.port()
+            && uri.host.is(addr.ip());
+        let [transport, maddr] = uri.params_named([b"transport", b"maddr"]);
+        if is_named && transport.is_none() && maddr.is_none() {
+            return !is_forbidden(addr);
+        }
+        Hop::of(uri) == Ok(Hop::Address(addr))
     }
 
     /// Whether nobody may be sent there: port 0, or an address that is not one host's.
@@ -352,8 +368,15 @@ mod tests {
                     let crate::wire::StartLine::Request { uri, .. } = message.start_line() else {
                         panic!("a request")
                     };
-                    recognised += u32::from(usual_route(message, uri, &signed).is_some());
-                    let [with, without] = [&signed, &plain].map(|names| plan(message, uri, names));
+                    let is_usual = usual_route(message, uri, &signed).is_some();
+                    recognised += u32::from(is_usual);
+                    let [mut with, without] =
+                        [&signed, &plain].map(|names| plan(message, uri, names));
+                    // That is all that is known more.
+                    if let Ok(with) = &mut with {
+                        assert_eq!(with.is_only_route_removed, is_usual);
+                        with.is_only_route_removed = false;
+                    }
                     assert_eq!(format!("{with:?}"), format!("{without:?}"), "{text}");
                 });
             }

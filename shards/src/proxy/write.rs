@@ -14,14 +14,16 @@ use core::ops::Range;
 pub(super) struct Passing<'a> {
     /// Another Request-URI, without brackets.
     pub(super) uri: Option<&'a [u8]>,
-    /// `host:port` for our Via.
-    pub(super) sent_by: &'a [u8],
+    /// How our Via begins, with its name and `host:port`.
+    pub(super) via: &'a [u8],
     /// The branch of our Via.
     pub(super) branch: &'a BranchText,
     /// Values for Record-Route with their brackets, empty where there is none; the first is the uppermost.
     pub(super) record_routes: [&'a [u8]; 2],
     /// How many values of Route go from the top.
     pub(super) routes_removed: usize,
+    /// What goes is the one value of the one line there is, with nothing to be looked for.
+    pub(super) is_only_route_removed: bool,
     /// Whether the last value of Route goes too, since it became the Request-URI.
     pub(super) route_removed_last: bool,
     /// Values for Route with their brackets and commas between, put before what is left, RFC 3327 5.3; empty for none.
@@ -142,46 +144,67 @@ fn edit(message: &Message<'_>, passing: &Passing<'_>, editor: &mut impl Editor) 
         editor.replace(message.range_of(uri.raw), &[other]);
     }
     let start_of = |id| message.first_line_start(id).unwrap_or(behind_vias);
-    let mut steps = [
-        (via, HeaderId::Via),
-        (start_of(HeaderId::RecordRoute), HeaderId::RecordRoute),
-        (start_of(HeaderId::Route), HeaderId::Route),
-        (start_of(HeaderId::MaxForwards), HeaderId::MaxForwards),
-    ];
-    for place in 1..steps.len() {
-        let mut place = place;
-        while place > 0 && steps[place - 1].0 > steps[place].0 {
-            steps.swap(place - 1, place);
-            place -= 1;
-        }
-    }
-    for (at, id) in steps {
-        if id == HeaderId::Via {
-            let line_end = passing.branch.as_line_end();
-            editor.insert(at, &[b"Via: SIP/2.0/UDP ", passing.sent_by, line_end]);
-            message.complete_via(passing.source, editor);
-        } else if id == HeaderId::RecordRoute {
-            for value in passing.record_routes {
-                if !value.is_empty() {
-                    editor.insert(at, &[b"Record-Route: ", value, b"\r\n"]);
-                }
-            }
-        } else if id == HeaderId::Route {
-            if !routes(message, passing, at, editor) {
-                return false;
-            }
-        } else {
-            max_forwards(message, passing.max_forwards, at, editor);
-        }
-    }
+    let (record_route, route) = (start_of(HeaderId::RecordRoute), start_of(HeaderId::Route));
+    let hops = start_of(HeaderId::MaxForwards);
+    let is_whole = if via <= record_route && record_route <= route && route <= hops {
+        // Where a phone has put them.
+        own_via(message, passing, via, editor);
+        record_routes(passing, record_route, editor);
+        let is_whole = routes(message, passing, route, editor);
+        max_forwards(message, passing.max_forwards, hops, editor);
+        is_whole
+    } else {
+        in_another_order(message, passing, [via, record_route, route, hops], editor)
+    };
     if let Some(breadth) = passing.max_breadth {
         max_breadth(message, breadth, behind_vias, editor);
     }
-    true
+    is_whole
+}
+
+/// What is changed at the places of Via, Record-Route, Route and Max-Forwards, the uppermost first.
+#[inline(never)]
+#[must_use]
+fn in_another_order(
+    message: &Message<'_>,
+    passing: &Passing<'_>,
+    places: [usize; 4],
+    editor: &mut impl Editor,
+) -> bool {
+    let mut steps = [0, 1, 2, 3].map(|step: usize| (places[step], step));
+    // At one place they stand in this order.
+    steps.sort_unstable();
+    steps.into_iter().all(|(at, step)| {
+        match step {
+            0 => own_via(message, passing, at, editor),
+            1 => record_routes(passing, at, editor),
+            2 => return routes(message, passing, at, editor),
+            _ => max_forwards(message, passing.max_forwards, at, editor),
+        }
+        true
+    })
+}
+
+/// Puts our Via on top, and completes the one below.
+#[inline(always)]
+fn own_via(message: &Message<'_>, passing: &Passing<'_>, at: usize, editor: &mut impl Editor) {
+    editor.insert(at, &[passing.via]);
+    let (line_end, length) = passing.branch.as_line_end();
+    editor.replace_by_front(at..at, line_end, length);
+    message.complete_via(passing.source, editor);
+}
+
+#[inline(always)]
+fn record_routes(passing: &Passing<'_>, at: usize, editor: &mut impl Editor) {
+    for value in passing.record_routes {
+        if !value.is_empty() {
+            editor.insert(at, &[b"Record-Route: ", value, b"\r\n"]);
+        }
+    }
 }
 
 #[must_use]
-#[inline]
+#[inline(always)]
 fn routes(
     message: &Message<'_>,
     passing: &Passing<'_>,
@@ -192,7 +215,13 @@ fn routes(
     if !passing.routes_before.is_empty() {
         editor.insert(at, &[ROUTE, passing.routes_before, b"\r\n"]);
     }
-    if passing.routes_removed > 0 && !remove_first_routes(message, passing.routes_removed, editor) {
+    if passing.is_only_route_removed
+        && let Some(line) = message.first_line_range(HeaderId::Route)
+    {
+        editor.remove(line);
+    } else if passing.routes_removed > 0
+        && !remove_first_routes(message, passing.routes_removed, editor)
+    {
         return false;
     }
     if passing.route_removed_last && !remove_last_route(message, passing, editor) {
@@ -205,11 +234,11 @@ fn routes(
     true
 }
 
-#[inline]
+#[inline(always)]
 fn max_forwards(message: &Message<'_>, hops: u8, at: usize, editor: &mut impl Editor) {
     let hops = Decimal::new(u32::from(hops));
-    match message.first_line(HeaderId::MaxForwards) {
-        Some(line) => editor.replace(line.value_range(), &[hops.as_bytes()]),
+    match message.first_value_range(HeaderId::MaxForwards) {
+        Some(value) => editor.replace(value, &[hops.as_bytes()]),
         None => editor.insert(at, &[b"Max-Forwards: ", hops.as_bytes(), b"\r\n"]),
     }
 }
@@ -302,7 +331,7 @@ fn without_top_via(message: &Message<'_>, from: usize, reply: &mut Reply<'_>) ->
         None => line,
     };
     let bytes = message.bytes();
-    reply.put(&bytes[from..start]);
+    reply.put_start(&bytes[from..], start - from);
     reply.put(&bytes[end..message.end()]);
     reply.fits()
 }

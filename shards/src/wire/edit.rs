@@ -30,6 +30,17 @@ pub trait Editor {
     /// Takes a range out and puts `parts`, one behind the other, where it began.
     fn replace(&mut self, range: Range<usize>, parts: &[&[u8]]);
 
+    /// Takes a range out and puts the first `length` bytes of a block where it began.
+    #[inline]
+    fn replace_by_front<const N: usize>(
+        &mut self,
+        range: Range<usize>,
+        block: &[u8; N],
+        length: usize,
+    ) {
+        self.replace(range, &[block.get(..length).unwrap_or_default()]);
+    }
+
     /// Takes a range out.
     #[inline]
     fn remove(&mut self, range: Range<usize>) {
@@ -69,6 +80,18 @@ impl Editor for Straight<'_, '_, '_> {
         }
         self.at = self.at.max(range.end);
     }
+
+    #[inline]
+    fn replace_by_front<const N: usize>(
+        &mut self,
+        range: Range<usize>,
+        block: &[u8; N],
+        length: usize,
+    ) {
+        self.copy_to(range.start);
+        self.reply.put_front(block, length);
+        self.at = self.at.max(range.end);
+    }
 }
 
 impl<'b, 'r, 'o> Straight<'b, 'r, 'o> {
@@ -89,10 +112,12 @@ impl<'b, 'r, 'o> Straight<'b, 'r, 'o> {
 
     #[inline]
     fn copy_to(&mut self, end: usize) {
-        match self.bytes.get(self.at..end) {
-            Some([]) => {}
-            Some(copied) => self.reply.put(copied),
-            None => self.is_in_order = false,
+        match end.checked_sub(self.at) {
+            Some(0) => {}
+            Some(length) if end <= self.bytes.len() => {
+                self.reply.put_start(self.bytes.get(self.at..).unwrap_or_default(), length);
+            }
+            Some(_) | None => self.is_in_order = false,
         }
         self.at = end;
     }
@@ -272,6 +297,14 @@ impl<'m> Message<'m> {
         self.index.first_line(id).map(|line| usize::from(line.start())..usize::from(line.end()))
     }
 
+    /// Where the value of the first line of a known header stands, white space around it left out.
+    #[must_use]
+    #[inline]
+    pub fn first_value_range(&self, id: HeaderId) -> Option<Range<usize>> {
+        let value = self.index.first_line(id)?.value(self.bytes);
+        Some(usize::from(value.start)..usize::from(value.end))
+    }
+
     /// Whether a known header has more than one line.
     #[must_use]
     #[inline]
@@ -298,7 +331,6 @@ impl<'m> Message<'m> {
         let via = &self.index.essentials.via;
         let end = usize::from(via.raw.end);
         let (text, length) = response::seen_from(via, self.bytes, &source);
-        let text = text.get(..length).unwrap_or_default();
         let (first, second) = match (via.received_param, via.rport_param) {
             (Some(received), Some(rport)) if rport.start < received.start => {
                 (Some(rport), Some(received))
@@ -310,11 +342,11 @@ impl<'m> Message<'m> {
             let claimed = usize::from(claimed.start)..usize::from(claimed.end);
             if claimed.end == end {
                 // Nothing stands behind it: what is right comes in its place.
-                return editor.replace(claimed, &[text]);
+                return editor.replace_by_front(claimed, &text, length);
             }
             editor.remove(claimed);
         }
-        editor.insert(end, &[text]);
+        editor.replace_by_front(end..end, &text, length);
     }
 }
 

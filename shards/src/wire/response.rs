@@ -208,14 +208,15 @@ fn put_tag(reply: &mut Reply<'_>, tag: &[u8]) {
 }
 
 #[inline(always)]
+#[allow(clippy::cast_possible_truncation, reason = "digits")]
 fn status_line(reply: &mut Reply<'_>, status: u16, reason: &str) {
     if status == 200 && reason == "OK" {
         reply.put(b"SIP/2.0 200 OK\r\n");
         return;
     }
-    reply.put(b"SIP/2.0 ");
-    reply.put(Decimal::new(u32::from(status)).as_bytes());
-    reply.put(b" ");
+    // RFC 3261 7.2: three digits.
+    let [hundreds, tens, ones] = [100, 10, 1].map(|unit| b'0' + (status / unit % 10) as u8);
+    reply.put(&[b'S', b'I', b'P', b'/', b'2', b'.', b'0', b' ', hundreds, tens, ones, b' ']);
     reply.put(reason.as_bytes());
     reply.put(b"\r\n");
 }

@@ -14,7 +14,7 @@ use alloc::vec::Vec;
 use core::str;
 use proptest::prelude::*;
 
-const SENT_BY: &str = "192.0.2.9:5060";
+const VIA: &str = "Via: SIP/2.0/UDP 192.0.2.9:5060";
 const SOURCE: &str = "192.0.2.1:5062";
 
 fn branch() -> BranchText {
@@ -23,17 +23,19 @@ fn branch() -> BranchText {
 }
 
 fn our_via() -> String {
-    format!("SIP/2.0/UDP {SENT_BY};branch={}", str::from_utf8(branch().as_bytes()).unwrap())
+    let value = VIA.strip_prefix("Via: ").unwrap();
+    format!("{value};branch={}", str::from_utf8(branch().as_bytes()).unwrap())
 }
 
 /// A request passed on with nothing but what must be.
 fn plain(branch: &BranchText) -> Passing<'_> {
     Passing {
         uri: None,
-        sent_by: SENT_BY.as_bytes(),
+        via: VIA.as_bytes(),
         branch,
         record_routes: [b"", b""],
         routes_removed: 0,
+        is_only_route_removed: false,
         route_removed_last: false,
         routes_before: b"",
         route_after: b"",
@@ -436,14 +438,21 @@ fn challenges_are_added_to_challenges() {
 fn chosen<'a>(message: &Message<'_>, branch: &'a BranchText, dice: [u8; 6]) -> Passing<'a> {
     let routes = message.addresses(HeaderId::Route).map_while(Result::ok).count();
     let is_sound = message.addresses(HeaderId::Route).all(|value| value.is_ok());
+    let routes_removed = if routes > 0 { usize::from(dice[2]) % (routes + 1) } else { 0 };
+    let route_removed_last = is_sound && routes > 0 && dice[3].is_multiple_of(2);
+    let is_only_route_removed = is_sound
+        && (routes, routes_removed, route_removed_last) == (1, 1, false)
+        && message.only_value(HeaderId::Route).is_some()
+        && dice[1].is_multiple_of(2);
     Passing {
         uri: dice[0].is_multiple_of(2).then_some(b"sip:target@192.0.2.3;x=y"),
         record_routes: [
             if dice[1] % 3 >= 1 { b"<sip:up;lr;c=x>" } else { b"" },
             if dice[1] % 3 == 2 { b"<sip:low;lr;c=x>" } else { b"" },
         ],
-        routes_removed: if routes > 0 { usize::from(dice[2]) % (routes + 1) } else { 0 },
-        route_removed_last: is_sound && routes > 0 && dice[3].is_multiple_of(2),
+        routes_removed,
+        is_only_route_removed,
+        route_removed_last,
         routes_before: if dice[3].is_multiple_of(3) {
             b"<sip:before1;lr>,<sip:before2;lr>"
         } else {
