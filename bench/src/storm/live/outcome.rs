@@ -86,7 +86,8 @@ pub(super) fn refusal_cost(
         count += 1;
         cpu_us += second.server_cpu_ns.unwrap_or(0) as f64 / 1e3;
         read += second.sent.saturating_sub(second.kernel_drops);
-        useful += second.registered * legs;
+        // A challenge is half of a registration, be the other half lost or not.
+        useful += second.registered + second.challenged;
         let said = second.sent_registers + second.lost_on_purpose;
         other += second.sent.saturating_sub(said);
     }
@@ -173,7 +174,8 @@ mod tests {
         let busy = |at_secs: f64| Second {
             at_secs,
             server_cpu_ns: Some(200_000_000),
-            registered: 10_000,
+            registered: 9_000,
+            challenged: 11_000,
             sent: 150_000,
             sent_registers: 150_000,
             kernel_drops: 30_000,

@@ -51,8 +51,19 @@ fn playing(options: &Options, cpus: &Cpus, observer: &mut dyn Observer) -> Resul
     let pid = server.pid;
     let mut kappa = cpus.on_generators(|| Kappa::measure(&mut generator, scenario, pid))?;
     uninterrupted()?;
-    let chosen = choose_share(options, &server, &kappa, &headroom)?;
-    if let Some(share) = chosen {
+    let limits = scenario::Headroom {
+        messages: headroom.messages_per_second,
+        registrations: headroom.registrations_per_second,
+        sends: headroom.send_only_per_second,
+    };
+    let scaled_to = |kappa| scale(scenario, kappa, Some(limits), options.wanted);
+    let reaches = |kappa| {
+        let scaled = scaled_to(kappa);
+        scaled.multiple >= scaled.multiple_asked
+    };
+    let shares = shares(options, &server, |part| reaches(kappa.per_second * part))?;
+    let mut chosen = None;
+    for share in shares {
         observer.note(&format!(
             "measuring it again within {} us of CPU time in {} us",
             share.quota_us, share.period_us
@@ -60,15 +71,14 @@ fn playing(options: &Options, cpus: &Cpus, observer: &mut dyn Observer) -> Resul
         let _quota = slow(&server, share)?;
         kappa = cpus.on_generators(|| Kappa::measure(&mut generator, scenario, pid))?;
         uninterrupted()?;
+        chosen = Some(share);
+        if reaches(kappa.per_second) {
+            break;
+        }
     }
     drop(generator);
 
-    let limits = scenario::Headroom {
-        messages: headroom.messages_per_second,
-        registrations: headroom.registrations_per_second,
-        sends: headroom.send_only_per_second,
-    };
-    let mut scaled = scale(scenario, kappa.per_second, Some(limits), options.wanted);
+    let mut scaled = scaled_to(kappa.per_second);
     if let Some(most) = options.seconds_most {
         scaled.end_secs = scaled.end_secs.min(most);
     }
@@ -262,37 +272,31 @@ fn own_server(
     Ok(Server::start(&task)?)
 }
 
-/// Whether the server is slowed, and to what.
-fn choose_share(
+/// To what the server may be slowed, the largest part first; nothing where it is not. `reaches` says whether the generator reaches the
+/// scenario's multiple of a server with a part of its CPU.
+fn shares(
     options: &Options,
     server: &Server,
-    kappa: &Kappa,
-    headroom: &Headroom,
-) -> Result<Option<Share>, Error> {
-    let limits = scenario::Headroom {
-        messages: headroom.messages_per_second,
-        registrations: headroom.registrations_per_second,
-        sends: headroom.send_only_per_second,
+    reaches: impl Fn(f64) -> bool,
+) -> Result<Vec<Share>, Error> {
+    let from_largest = || {
+        let largest = SHARES.iter().position(|share| reaches(share.part()));
+        SHARES[largest.unwrap_or(SHARES.len() - 1)..].to_vec()
     };
-    let reaches = |part: f64| {
-        let per_second = kappa.per_second * part;
-        let scaled = scale(&options.scenario, per_second, Some(limits), options.wanted);
-        scaled.multiple >= scaled.multiple_asked
-    };
-    let largest = || SHARES.into_iter().find(|share| reaches(share.part())).unwrap_or(SHARES[3]);
     match options.mode {
-        Mode::Unscaled => Ok(None),
+        Mode::Unscaled => Ok(Vec::new()),
         Mode::Slowed(_) if server.pid.is_none() => {
             let what = "to slow a server its process must be known: name it with --server-pid";
             Err(Error::Needs(what.to_owned()))
         }
-        Mode::Slowed(Some(part)) => Ok(Some(Share::nearest(part))),
-        Mode::Slowed(None) => Ok(Some(largest())),
+        Mode::Slowed(Some(part)) => Ok(vec![Share::nearest(part)]),
+        Mode::Slowed(None) => Ok(from_largest()),
         Mode::Auto => {
             let comes_together = !matches!(options.scenario.arrival, Arrival::Steady { .. });
             let is_needed = comes_together && !reaches(1.0) && server.pid.is_some();
             // Without the privilege the run is unscaled, and its label says so.
-            Ok((is_needed && Quota::new(SHARES[0]).is_ok()).then(largest))
+            let can_be = is_needed && Quota::new(SHARES[0]).is_ok();
+            Ok(if can_be { from_largest() } else { Vec::new() })
         }
     }
 }
