@@ -27,7 +27,7 @@ use crate::watch::Processes;
 /// says that it was cut short.
 pub fn play(options: &Options, observer: &mut dyn Observer) -> Result<Played, Error> {
     let _interrupts = Interrupts::catch().map_err(while_doing("catching interrupts"))?;
-    can_be_played(&options.scenario)?;
+    can_be_played(&options.scenario, &options.server)?;
     let cpus = Cpus::choose(options)?;
     cpus.aside(|| playing(options, &cpus, observer))
 }
@@ -218,17 +218,18 @@ impl Cpus {
     }
 }
 
-fn can_be_played(scenario: &Scenario) -> Result<(), Error> {
-    if let Some(need) = scenario.needs.first() {
-        let what = match need {
-            Need::Tls => "SIP over TLS, which neither the generator nor Seawall speaks yet",
-            Need::SlowBackend => {
-                "a server whose credentials come from a backend that can be made slow, which Seawall does not have yet"
-            }
-        };
-        return Err(Error::Needs(format!("{} {} needs {what}", scenario.id, scenario.title)));
+fn can_be_played(scenario: &Scenario, server: &Target) -> Result<(), Error> {
+    let is_own = matches!(server, Target::Own(_));
+    let missing = scenario.needs.iter().find_map(|need| match need {
+        Need::Tls => Some("SIP over TLS, which neither the generator nor Seawall speaks yet"),
+        Need::SlowBackend => is_own.then_some(
+            "a server whose credentials come from a backend that is slow, which Seawall does not have yet; --target names one that has",
+        ),
+    });
+    match missing {
+        Some(what) => Err(Error::Needs(format!("{} {} needs {what}", scenario.id, scenario.title))),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 fn uninterrupted() -> Result<(), Error> {
@@ -357,4 +358,28 @@ fn cpu_name() -> String {
 
 fn line_of(path: &str) -> String {
     std::fs::read_to_string(path).unwrap_or_default().trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storm::scenario::builtin;
+    use std::path::PathBuf;
+
+    #[test]
+    fn what_a_scenario_needs_is_said() {
+        let own = Target::Own(PathBuf::from("seawall"));
+        let address = "127.0.0.1:5060".parse().unwrap();
+        let there = Target::There { address, pid: None, metrics: None };
+        for (id, with_own, with_another) in
+            [("S1", true, true), ("S11", false, true), ("S13", false, false)]
+        {
+            let scenario = builtin::find(id).unwrap().scenario();
+            let outcomes = [(&own, with_own), (&there, with_another)];
+            for (server, expected) in outcomes {
+                let outcome = can_be_played(&scenario, server);
+                assert_eq!(outcome.is_ok(), expected, "{id}: {outcome:?}");
+            }
+        }
+    }
 }
