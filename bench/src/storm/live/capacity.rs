@@ -233,3 +233,48 @@ fn check(report: &Report) -> Result<(), NoCapacity> {
     }
     Err(NoCapacity::Wrong { asked: counts.sent, what: what.join(", ") })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn the_generator_proves_what_it_can_do() {
+        let headroom = Headroom::measure(0, "sip.test").unwrap();
+        // Whatever machine this is: both legs take longer than one message, and what nobody answers is sent quickest.
+        assert!(headroom.messages_per_second > 1000.0, "{headroom:?}");
+        assert!(headroom.registrations_per_second > 300.0, "{headroom:?}");
+        assert!(headroom.registrations_per_second < headroom.messages_per_second, "{headroom:?}");
+        assert!(headroom.send_only_per_second > 1000.0, "{headroom:?}");
+    }
+
+    #[test]
+    fn a_server_that_registers_nobody_is_told_so() {
+        let echo = Echo::start(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0), None).unwrap();
+        let population = Population::new(50, 2, u32::MAX);
+        let mut generator = Generator::open(echo.address(), "sip.test", population, 0).unwrap();
+        // What comes back from an echo is no response.
+        let mut plan = once(Workload::RegisterInitial, &(0..50));
+        plan.timeout = Duration::from_millis(50);
+        let error = check(&generator.run(&plan).unwrap()).unwrap_err().to_string();
+        assert!(error.contains("of 50 registrations 50 were not answered"), "{error}");
+    }
+
+    #[test]
+    fn a_few_losses_are_no_fault_and_refusals_are_named() {
+        let echo = Echo::start(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0), None).unwrap();
+        let population = Population::new(10, 1, u32::MAX);
+        let mut generator = Generator::open(echo.address(), "sip.test", population, 0).unwrap();
+        let plan = once(Workload::EchoRegister, &(0..10));
+        let mut report = generator.run(&plan).unwrap();
+        assert!(check(&report).is_ok());
+        (report.counts.sent, report.counts.answered, report.counts.lost) = (1000, 995, 5);
+        assert!(check(&report).is_ok());
+        report.counts.answered = 900;
+        report.counts.refused_by_status = BTreeMap::from([(403, 60), (404, 35)]);
+        let error = check(&report).unwrap_err().to_string();
+        let expected = "60 were refused with 403, 35 were refused with 404, 5 were not answered";
+        assert!(error.contains(expected), "{error}");
+    }
+}

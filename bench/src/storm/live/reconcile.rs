@@ -88,14 +88,16 @@ fn by_answers(settled: &mut Reconciliation, sums: &Sums) {
     let tolerated = i64::try_from(sums.sent / 1000).unwrap_or(i64::MAX);
     settled.reconciles = settled.unaccounted >= -tolerated;
     settled.note = if !settled.reconciles {
-        "More answers came than datagrams were sent that ask for one."
+        "More answers came than datagrams were sent that ask for one.".to_owned()
     } else if sums.restarted {
-        "The server that died has taken its counts with it, and so what it had read and what waited for it. What is left over was \
-         lost with it, or absorbed in silence."
+        format!(
+            "The server that died has taken its counts with it, and so what it had read and what waited for it. What is left over was \
+             lost with it, or absorbed in silence; {} of it found no socket while there was none.",
+            sums.kernel.no_port
+        )
     } else {
-        "The server has no metrics that are understood: what is left over was absorbed or dropped by it in silence."
-    }
-    .to_owned();
+        "The server has no metrics that are understood: what is left over was absorbed or dropped by it in silence.".to_owned()
+    };
 }
 
 /// What the generator's own trouble was.
@@ -208,7 +210,9 @@ mod tests {
         assert_eq!((silent.read_by_server, silent.dropped_by_server), (None, None));
         let chatty = reconcile(&Sums { server: None, answers: 900, ..sums() });
         assert!(!chatty.reconciles && chatty.note.starts_with("More answers"), "{chatty:?}");
-        let restarted = reconcile(&Sums { restarted: true, sent: 1500, ..sums() });
+        let kernel = Counters { no_port: 123, ..sums().kernel };
+        let restarted = reconcile(&Sums { restarted: true, sent: 1500, kernel, ..sums() });
+        assert!(restarted.note.contains("123 of it"), "{restarted:?}");
         assert!(restarted.reconciles && restarted.unaccounted == 570, "{restarted:?}");
     }
 

@@ -255,8 +255,11 @@ impl<'a> Watching<'a> {
         let kernel = counters(server, &self.own_ports)?;
         self.server_drops += self.kernel.until(&kernel).server_drops;
         let mut all = self.kernel_first.until(&kernel);
-        // Sockets that were closed in between are in this sum alone.
         all.server_drops = self.server_drops;
+        if self.restarted {
+            // Sockets that were closed took their counts with them; what the machine counts of all its sockets stays.
+            all.server_drops = all.receive_errors.saturating_sub(all.own_drops);
+        }
         Ok(Seen {
             played,
             seconds: self.seconds,
