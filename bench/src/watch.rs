@@ -44,9 +44,15 @@ impl Processes {
     /// CPU time in nanoseconds of all their threads that still run.
     pub fn cpu_ns(&self) -> io::Result<u64> {
         let mut total = 0;
-        for pid in &self.pids {
-            for task in fs::read_dir(format!("/proc/{pid}/task"))? {
-                let path = task?.path().join("schedstat");
+        for (index, pid) in self.pids.iter().enumerate() {
+            let tasks = match fs::read_dir(format!("/proc/{pid}/task")) {
+                Ok(tasks) => tasks,
+                // A child may end; without the first of them there is nothing to tell of.
+                Err(_) if index > 0 => continue,
+                Err(error) => return Err(error),
+            };
+            for task in tasks.flatten() {
+                let path = task.path().join("schedstat");
                 let Ok(text) = fs::read_to_string(&path) else { continue };
                 total += text.split(' ').next().and_then(|ns| ns.parse::<u64>().ok()).unwrap_or(0);
             }
