@@ -191,7 +191,7 @@ pub struct Capacity {
     pub kappa: f64,
     /// Server's CPU time of one of them in microseconds, where its process is known.
     pub registration_us: Option<f64>,
-    /// Messages a second each way that the generator does against an echo, by the share of its time that they take.
+    /// Messages a second each way that the generator does against an echo.
     pub echo_messages_per_second: f64,
     /// The same in registrations with both legs and their digests.
     pub echo_registrations_per_second: f64,
