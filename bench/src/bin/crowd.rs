@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use bench::Population;
 use bench::storm::crowd::{Arrived, Crowd, Setup, Sink};
@@ -17,7 +18,6 @@ const TARGET: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 5060);
 const DOMAIN: &str = "sip.test";
 const PORTS: u16 = 8;
 const MS: u64 = 1_000_000;
-const SEC: u64 = 1_000 * MS;
 /// Room for a datagram.
 const ROOM: usize = 2048;
 
@@ -74,7 +74,9 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
             others: 0,
         };
         let mut stage = Stage::new(Crowd::new(&scenario, &scaled, &setup), answers);
-        let until_ns = (arguments.over * 1e9) as u64 + if answers { 2 * SEC } else { 33 * SEC };
+        let over = Duration::try_from_secs_f64(arguments.over)?;
+        let rest = Duration::from_secs(if answers { 2 } else { 33 });
+        let until_ns = u64::try_from((over + rest).as_nanos())?;
         stage.play(until_ns);
         stage.crowd.check();
         println!("{play}: {}", stage.report());

@@ -7,7 +7,7 @@
 //! keep_alive: whose turn ----+        ^ habits, draw (how each is by nature: client, patience, chance)
 //! ```
 //!
-//! A user agent is a record of one cache line ([`ua`]) and its nonce. It waits for one thing at a time. All due times are those of the plan: what is sent
+//! A user agent is a record of one cache line and its nonce. It waits for one thing at a time. All due times are those of the plan: what is sent
 //! late because the caller was late is not sent later again the next time, and latency counts from when a datagram was due.
 
 #![allow(
