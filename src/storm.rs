@@ -1,14 +1,15 @@
-//! `seawall storm`: shows scenarios of registration storms, and plays them. It knows what may be asked on the command line; what
+//! `seawall storm`: shows scenarios of registration storms, plays them, and compares runs. It knows what may be asked on the command line; what
 //! scenarios are is the simulator's.
 
 mod play;
 
 use bench::Population;
+use bench::storm::report::{CompareError, compare};
 use bench::storm::scenario::{Scenario, Wanted, builtin, describe, parse};
 use clap::{Args, Subcommand};
 use std::fmt;
 use std::io::{self, BufWriter, StdoutLock, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What is asked of the simulator.
 #[derive(Clone, Debug, Args)]
@@ -31,6 +32,8 @@ enum Task {
     List,
     /// Prints a scenario's file, a start for one of your own, and what it means in numbers.
     Show(Show),
+    /// Puts runs side by side, in a table and on a page.
+    Compare(Compare),
     /// Prints the accounts of the phones, for a server of your own that challenges: username,domain,ha1.
     Subscribers(Subscribers),
 }
@@ -44,6 +47,16 @@ struct Show {
     kappa: Option<f64>,
     #[command(flatten)]
     amount: Amount,
+}
+
+#[derive(Clone, Debug, Args)]
+struct Compare {
+    /// The folders of runs, or their run.json.
+    #[arg(required = true, num_args = 2.., value_name = "RUN")]
+    runs: Vec<PathBuf>,
+    /// Where the page compare.html goes.
+    #[arg(long, value_name = "FOLDER", default_value = ".")]
+    out: PathBuf,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -90,6 +103,7 @@ Sizes are told in kappa, the registrations a second that a server can finish, so
   seawall storm S1 --full                    the whole population, to its end
   seawall storm S1 --unscaled --multiple 2   the server at full speed, twice what it can do
   seawall storm S1 -p 0                      as if no phone heeded a Retry-After
+  seawall storm compare RUN RUN              runs side by side, by their folders
   seawall storm S1 --target 127.0.0.1:5070   any SIP registrar. If it challenges, it needs accounts for the phones:
   seawall storm subscribers 1000000          username,domain,ha1, as Seawall's file and Kamailio's table have them
 
@@ -136,6 +150,14 @@ pub fn run(storm: &Storm) -> Result<Done, Failed> {
         Some(Task::Show(show)) => {
             let text = shown(show)?;
             print(|to| to.write_all(text.as_bytes()))
+        }
+        Some(Task::Compare(Compare { runs, out })) => {
+            let comparison = compare(runs, out).map_err(|error| match error {
+                CompareError::Read(_) | CompareError::Count(_) => Failed::Usage(error.to_string()),
+                CompareError::Write(..) => Failed::Environment(error.to_string()),
+            })?;
+            let (table, page) = (comparison.table, comparison.page);
+            print(|to| writeln!(to, "{}\n\nreport: {}", table.trim_end(), page.display()))
         }
         Some(Task::Subscribers(Subscribers { count, domain })) => {
             print(|to| Population::new(*count, 1, 1).write_subscribers(domain, to))

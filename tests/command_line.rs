@@ -200,6 +200,16 @@ fn a_storm_that_cannot_be_played_leaves_nothing() {
 }
 
 #[test]
+fn runs_that_are_none_are_not_compared() {
+    let (code, stdout, stderr) = output(&["storm", "compare", "/nonexistent", "/nonexistent"]);
+    assert_eq!((code, stdout.as_str()), (Some(2), ""));
+    assert!(stderr.starts_with("/nonexistent"), "{stderr}");
+    let (code, _, stderr) = output(&["storm", "compare", "/nonexistent"]);
+    assert_eq!(code, Some(2));
+    assert!(stderr.contains("2 values required"), "{stderr}");
+}
+
+#[test]
 fn phones_have_accounts_to_give_to_a_server() {
     let (code, stdout, stderr) = output(&["storm", "subscribers", "3", "--domain", "a.test"]);
     assert_eq!((code, stderr.as_str()), (Some(0), ""));

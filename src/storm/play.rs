@@ -93,6 +93,7 @@ pub(super) fn play(play: &Play) -> Result<Done, Failed> {
         let message = format!("{}: holds a run already, expected a new folder", folder.display());
         return Err(Failed::Usage(message));
     }
+    let is_new = !folder.exists();
     fs::create_dir_all(&folder).map_err(environment(&folder.display().to_string()))?;
     let options = Options {
         scenario,
@@ -123,8 +124,12 @@ pub(super) fn play(play: &Play) -> Result<Done, Failed> {
         unwritten: None,
     };
     let played = live::play(&options, &mut told).map_err(|error| {
-        // Of a run that never began there is nothing to keep, unless the server left a word about it.
-        let _ = fs::remove_dir(&folder);
+        // Of a run that never began there is nothing to keep, unless the server left a word about why.
+        let _ = if is_new && matches!(error, live::Error::Interrupted) {
+            fs::remove_dir_all(&folder)
+        } else {
+            fs::remove_dir(&folder)
+        };
         Failed::Environment(error.to_string())
     })?;
     if let Some(error) = told.unwritten {
