@@ -8,8 +8,13 @@ use seawall::config::Machine;
 use seawall::ctl::{self, Failed};
 use seawall::serve::{Delivery, serve};
 use seawall::storm;
+use seawall::sys::memory::LargeInHugePages;
 use std::io::Write;
 use std::process::ExitCode;
+
+/// The tables are large and read all over.
+#[global_allocator]
+static MEMORY: LargeInHugePages = LargeInHugePages;
 
 fn main() -> ExitCode {
     if let Some(missing) = seawall::probe::missing_cpu_feature() {
