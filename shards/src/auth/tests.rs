@@ -70,7 +70,7 @@ fn ask(one: &mut Authenticator, text: &str) -> Result<(), (Option<Cause>, Verdic
         bytes: text.as_bytes(),
         age: Duration::ZERO,
     };
-    let caller = Caller { datagram, index: message.index(), tag: ToTag::new(7) };
+    let caller = Caller { datagram: &datagram, index: message.index(), tag: ToTag::new(7) };
     let mut out = Outbox::new(1, 0);
     let (cause, verdict) = match denied {
         Denied::Challenged(challenge) => {

@@ -41,10 +41,16 @@ pub struct Outbox {
     /// Those that wait, and a whole room behind what they may take.
     bytes: Box<[u8]>,
     bytes_max: usize,
+    sends_max: usize,
+    kept: Kept,
+}
+
+/// What was written, and what it is for.
+#[derive(Debug)]
+struct Kept {
     /// Where the next message starts.
     used: usize,
     sends: Vec<Send>,
-    sends_max: usize,
     letters: Vec<Letter>,
     questions: Vec<Question>,
 }
@@ -79,11 +85,13 @@ impl Outbox {
         Outbox {
             bytes: vec![0; bytes_max + ROOM].into_boxed_slice(),
             bytes_max,
-            used: 0,
-            sends: Vec::with_capacity(sends_max),
             sends_max,
-            letters: Vec::with_capacity(Self::TEXTS_MAX),
-            questions: Vec::with_capacity(Self::TEXTS_MAX),
+            kept: Kept {
+                used: 0,
+                sends: Vec::with_capacity(sends_max),
+                letters: Vec::with_capacity(Self::TEXTS_MAX),
+                questions: Vec::with_capacity(Self::TEXTS_MAX),
+            },
         }
     }
 
@@ -91,16 +99,16 @@ impl Outbox {
     #[must_use]
     pub fn has_room(&self) -> bool {
         let most = Self::TEXTS_MAX - Self::FAN_OUT_MAX;
-        self.bytes_max - self.used >= Self::INPUT_BYTES_MAX
-            && self.sends_max - self.sends.len() >= Self::FAN_OUT_MAX
-            && self.letters.len() <= most
-            && self.questions.len() <= most
+        self.bytes_max - self.kept.used >= Self::INPUT_BYTES_MAX
+            && self.sends_max - self.kept.sends.len() >= Self::FAN_OUT_MAX
+            && self.kept.letters.len() <= most
+            && self.kept.questions.len() <= most
     }
 
     /// What waits to be sent, in order.
     #[must_use]
     pub fn sends(&self) -> &[Send] {
-        &self.sends
+        &self.kept.sends
     }
 
     /// The bytes of one entry.
@@ -112,13 +120,13 @@ impl Outbox {
     /// What waits for other cores, in order.
     #[must_use]
     pub fn letters(&self) -> &[Letter] {
-        &self.letters
+        &self.kept.letters
     }
 
     /// The names that are asked for.
     #[must_use]
     pub fn questions(&self) -> &[Question] {
-        &self.questions
+        &self.kept.questions
     }
 
     /// The bytes of a letter or a name.
@@ -129,10 +137,10 @@ impl Outbox {
 
     /// Forgets everything: it was sent, or counted as lost.
     pub fn clear(&mut self) {
-        self.used = 0;
-        self.sends.clear();
-        self.letters.clear();
-        self.questions.clear();
+        self.kept.used = 0;
+        self.kept.sends.clear();
+        self.kept.letters.clear();
+        self.kept.questions.clear();
     }
 
     /// Starts a message at the end of the buffer.
@@ -142,10 +150,10 @@ impl Outbox {
         reason = "`used` never exceeds `bytes_max`, and a room lies behind"
     )]
     pub fn reply(&mut self) -> Reply<'_> {
-        let Outbox { bytes, bytes_max, used, sends, letters, questions, .. } = self;
-        let length_max = Self::MESSAGE_BYTES_MAX.min(*bytes_max - *used);
-        let room = bytes[*used..].first_chunk_mut().expect("a room behind what is used");
-        Reply { room, length: 0, length_max, used, sends, letters, questions }
+        let Outbox { bytes, bytes_max, kept, .. } = self;
+        let length_max = Self::MESSAGE_BYTES_MAX.min(*bytes_max - kept.used);
+        let room = bytes[kept.used..].first_chunk_mut().expect("a room behind what is used");
+        Reply { room, length: 0, length_max, kept }
     }
 }
 
@@ -156,10 +164,7 @@ pub struct Reply<'a> {
     /// Bytes written, or more where they did not fit.
     length: usize,
     length_max: usize,
-    used: &'a mut usize,
-    sends: &'a mut Vec<Send>,
-    letters: &'a mut Vec<Letter>,
-    questions: &'a mut Vec<Question>,
+    kept: &'a mut Kept,
 }
 
 impl Reply<'_> {
@@ -181,12 +186,27 @@ impl Reply<'_> {
     pub fn put_front<const N: usize>(&mut self, block: &[u8; N], length: usize) {
         const { assert!(N <= Self::BLOCK_MAX) };
         debug_assert!(length <= N);
-        // Beyond the offsets the message does not fit any more: what is written then is never sent.
-        let at = self.length & (OFFSETS - 1);
-        if let Some(place) = self.room[at..at + N].first_chunk_mut() {
+        if let Some(place) = self.place() {
             *place = *block;
         }
         self.length += length;
+    }
+
+    /// Appends what `write` puts in front of a block, which is written in its place; it gives how much that is.
+    #[inline(always)]
+    pub fn put_written<const N: usize>(&mut self, write: impl FnOnce(&mut [u8; N]) -> usize) {
+        const { assert!(N <= Self::BLOCK_MAX) };
+        if let Some(place) = self.place() {
+            self.length += write(place);
+        }
+    }
+
+    /// Where the next bytes go. There always is such a place.
+    #[inline(always)]
+    fn place<const N: usize>(&mut self) -> Option<&mut [u8; N]> {
+        // Beyond the offsets the message does not fit any more: what is written then is never sent.
+        let at = self.length & (OFFSETS - 1);
+        self.room[at..at + N].first_chunk_mut()
     }
 
     /// Appends the first `length` bytes of a text. Where more of it follows, it is copied in one block, without a call.
@@ -227,19 +247,19 @@ impl Reply<'_> {
             return false;
         }
         let range = self.keep();
-        self.sends.push(Send { range, to, from });
+        self.kept.sends.push(Send { range, to, from });
         true
     }
 
     /// Makes it a letter to another core; false where it did not fit.
     #[must_use]
     pub fn post(mut self, to: CoreId) -> bool {
-        let has_place = self.letters.len() < Outbox::TEXTS_MAX;
+        let has_place = self.kept.letters.len() < Outbox::TEXTS_MAX;
         if !self.fits() || !has_place || self.length > Outbox::TEXT_BYTES_MAX {
             return false;
         }
         let range = self.keep();
-        self.letters.push(Letter { range, to });
+        self.kept.letters.push(Letter { range, to });
         true
     }
 
@@ -248,12 +268,12 @@ impl Reply<'_> {
     pub fn ask(mut self, ticket: u64) -> bool {
         /// RFC 1035 2.3.4.
         const NAME_BYTES_MAX: usize = 255;
-        let has_place = self.questions.len() < Outbox::TEXTS_MAX;
+        let has_place = self.kept.questions.len() < Outbox::TEXTS_MAX;
         if !self.fits() || !has_place || self.length > NAME_BYTES_MAX {
             return false;
         }
         let range = self.keep();
-        self.questions.push(Question { range, ticket });
+        self.kept.questions.push(Question { range, ticket });
         true
     }
 
@@ -261,9 +281,9 @@ impl Reply<'_> {
     #[inline(always)]
     #[allow(clippy::cast_possible_truncation, reason = "bounded by Outbox::new")]
     fn keep(&mut self) -> Range<u32> {
-        let start = *self.used;
-        *self.used += self.length;
-        start as u32..*self.used as u32
+        let start = self.kept.used;
+        self.kept.used += self.length;
+        start as u32..self.kept.used as u32
     }
 }
 

@@ -53,7 +53,7 @@ impl<const ROUNDS: usize> Sip<ROUNDS> {
 }
 
 /// `SipHash`-1-3 of 128 bits.
-#[inline]
+#[inline(always)]
 pub(super) fn siphash_1_3_128(key: &[u8; 16], bytes: &[u8]) -> [u64; 2] {
     let mut state = start(key);
     state[1] ^= 0xee;

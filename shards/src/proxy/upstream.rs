@@ -244,7 +244,8 @@ impl Proxy {
             bytes: message.bytes(),
             age: Duration::ZERO,
         };
-        let caller = Caller { datagram, index: message.index(), tag: ToTag::new(context.seed) };
+        let caller =
+            Caller { datagram: &datagram, index: message.index(), tag: ToTag::new(context.seed) };
         let Some(mut response) = caller.respond(around.out, status, reason) else { return };
         if status == 503 {
             // As for what is refused before: what is pending now has come to its end by then.

@@ -20,11 +20,12 @@ enum Order {
 }
 
 impl Registrar {
-    /// Refreshes the only contact that the request lists, which is bound exactly as it stands: what nearly every REGISTER is for.
-    /// `None` for any other, and where something speaks against it; nothing has changed then, and [`change`](Self::change), which
-    /// would have done the same, says what comes of it.
+    /// Refreshes the only contact that the request lists, which is bound exactly as it stands: what nearly every REGISTER is for. Its
+    /// [Path](Self::read_path) was read. `None` for any other, and where something speaks against it; nothing has changed then, and
+    /// [`change`](Self::change), which would have done the same, says what comes of it.
     #[inline(always)]
-    pub(super) fn refresh(
+    #[must_use]
+    pub fn refresh(
         &self,
         now: Instant,
         request: &Register<'_>,
@@ -36,14 +37,31 @@ impl Registrar {
         }
         let id = location.find(aor)?;
         let newest = location.newest(id)?;
-        let mut binding = newest;
+        let Some((terms, line)) = self.renewed(now, request, newest, location) else {
+            return self.refresh_older(now, request, id, newest, location);
+        };
+        let only = if location.older(newest).is_none() { Some(line) } else { None };
+        location.refresh(id, newest, terms);
+        let nothing = Registered::nothing(Class::RegisterRefresh, Some(id));
+        Some(Registered { refreshed: 1, only, ..nothing })
+    }
+
+    /// The same for a contact whose binding is older than one. Apart, so that the way of the newest has no loop around it.
+    #[inline(never)]
+    fn refresh_older(
+        &self,
+        now: Instant,
+        request: &Register<'_>,
+        id: AorId,
+        newest: BindingId,
+        location: &mut Location,
+    ) -> Option<Registered> {
+        let mut binding = location.older(newest)?;
         loop {
-            if let Some((terms, line)) = self.renewed(now, request, binding, location) {
-                let is_only = binding == newest && location.older(binding).is_none();
+            if let Some((terms, _)) = self.renewed(now, request, binding, location) {
                 location.refresh(id, binding, terms);
-                let only = if is_only { Some(line) } else { None };
                 let nothing = Registered::nothing(Class::RegisterRefresh, Some(id));
-                return Some(Registered { refreshed: 1, only, ..nothing });
+                return Some(Registered { refreshed: 1, ..nothing });
             }
             binding = location.older(binding)?;
         }
@@ -84,8 +102,11 @@ impl Registrar {
         }
     }
 
-    /// Binds, refreshes and removes what the request lists: all of it, or nothing.
-    pub(super) fn change(
+    /// Binds, refreshes and removes what the request lists: all of it, or nothing. Its [Path](Self::read_path) was read.
+    ///
+    /// # Errors
+    /// Why it is refused; nothing has changed then.
+    pub fn change(
         &mut self,
         now: Instant,
         request: &Register<'_>,

@@ -34,7 +34,7 @@ pub struct Register<'m> {
     /// Its Request-URI.
     pub uri: &'m Uri<'m>,
     /// How it arrived.
-    pub datagram: Datagram<'m>,
+    pub datagram: &'m Datagram<'m>,
     /// A keyed hash of its branch.
     pub branch: u32,
 }
@@ -122,25 +122,6 @@ impl Registrar {
         if here.serves(uri, aor) { Ok(aor) } else { Err(Refusal::NotFound) }
     }
 
-    /// Does what a REGISTER that was [accepted](Self::accept) asks for, or nothing at all.
-    ///
-    /// # Errors
-    /// Why it is refused; nothing has changed then.
-    #[inline(always)]
-    pub fn register(
-        &mut self,
-        now: Instant,
-        request: &Register<'_>,
-        aor: &Aor,
-        location: &mut Location,
-    ) -> Result<Registered, Refusal> {
-        self.path(request.message)?;
-        match self.refresh(now, request, aor, location) {
-            Some(done) => Ok(done),
-            None => self.change(now, request, aor, location),
-        }
-    }
-
     /// What a REGISTER did that has made a binding as it is and comes again from where it came from; `None` for any other. It
     /// changes nothing, whatever the copy says.
     #[must_use]
@@ -159,13 +140,16 @@ impl Registrar {
                 && record.from == datagram.from
         });
         // RFC 3327 5.3: the answer has the Path. What can't be read is not what made the binding.
-        (is_repeated && self.path(message).is_ok())
+        (is_repeated && self.read_path(message).is_ok())
             .then(|| Registered::nothing(Class::Duplicate, id))
     }
 
-    /// Collects the Path, RFC 3327 5.3.
+    /// Collects the Path of a REGISTER that was [accepted](Self::accept), RFC 3327 5.3, for what follows.
+    ///
+    /// # Errors
+    /// Why it is refused.
     #[inline(always)]
-    fn path(&mut self, message: &Message<'_>) -> Result<(), Refusal> {
+    pub fn read_path(&mut self, message: &Message<'_>) -> Result<(), Refusal> {
         self.path.clear();
         if !message.has(HeaderId::Path) {
             return Ok(());

@@ -12,7 +12,7 @@ pub(super) fn contact_bytes(record: &Record<'_>) -> usize {
 }
 
 impl Registrar {
-    /// Writes what is particular to the 200 to the request that [`register`](Self::register) saw last, behind whose message
+    /// Writes what is particular to the 200 to the request whose Path was [read](Self::read_path) last, behind whose message
     /// `index` is.
     #[inline(always)]
     pub fn write_bindings(

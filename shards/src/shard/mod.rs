@@ -21,7 +21,7 @@ use crate::store::Prefetch;
 use crate::transaction::completed::Answer;
 use crate::transaction::{Completed, Fingerprint, Identity, ToTag};
 use crate::uas::{self, Caller, Refusal, SUPPORTED};
-use crate::wire::{self, HeaderId, Index, Malformed, Message, Method, StartLine};
+use crate::wire::{self, HeaderId, Index, Malformed, Message, Method, Response, StartLine};
 use ahead::{Ahead, Reading, Sight};
 use alloc::sync::Arc;
 
@@ -236,7 +236,7 @@ impl Shard {
             Sight::Stun => return dropped(Class::Keepalive, Reason::Stun),
             Sight::NotSip => return dropped(Class::Junk, Reason::NotSip),
             Sight::Malformed(malformed) => {
-                return self::malformed(settings, &reading.index, *datagram, malformed, out);
+                return self::malformed(settings, &reading.index, datagram, malformed, out);
             }
             Sight::Response => {
                 let core = reading.core.filter(|&core| settings.homes.has(core));
@@ -259,7 +259,7 @@ impl Shard {
         let message = match Message::parse(datagram.bytes, index) {
             Ok(message) => message,
             Err(malformed) => {
-                return self::malformed(settings, index, *datagram, malformed, out);
+                return self::malformed(settings, index, datagram, malformed, out);
             }
         };
         let StartLine::Request { method, uri } = message.start_line() else {
@@ -267,10 +267,10 @@ impl Shard {
         };
         let here = ahead::here(settings, datagram);
         let tag = ToTag::new(hash.unwrap_or_default().seed);
-        let caller = Caller { datagram: *datagram, index: message.index(), tag };
+        let caller = Caller { datagram, index: message.index(), tag };
         match *method {
             Method::Register => {
-                let request = Register { message: &message, uri, datagram: *datagram, branch: 0 };
+                let request = Register { message: &message, uri, datagram, branch: 0 };
                 let aor = aor_verdict.map(|()| &*aor);
                 let rooms = Rooms {
                     key: &settings.keys.transaction,
@@ -356,7 +356,7 @@ fn proxy_settings(settings: &Settings) -> proxy::Settings {
 fn malformed(
     settings: &Settings,
     index: &Index,
-    datagram: Datagram<'_>,
+    datagram: &Datagram<'_>,
     malformed: Malformed,
     out: &mut Outbox,
 ) -> Outcome {
@@ -400,7 +400,7 @@ impl Rooms<'_> {
         out: &mut Outbox,
     ) -> Outcome {
         let hash = aor.map_or(HomeHash::default(), Aor::hash);
-        let home = ahead::transaction_home(hash, &request.datagram);
+        let home = ahead::transaction_home(hash, request.datagram);
         let fingerprint =
             Fingerprint::new(self.key, home, &Identity::of(request.message, b"REGISTER"));
         if let Some(answer) = self.completed.find(now, fingerprint) {
@@ -413,46 +413,97 @@ impl Rooms<'_> {
             return Outcome { class: Class::Duplicate, verdict };
         }
         request.branch = fingerprint.low();
-        let registered = match self.registrar.accept(&request, aor, here) {
-            Ok(aor) => self.authorised(now, wall, &request, caller, aor, out),
-            Err(refusal) => Err(Denied::Refused(refusal)),
+        let aor = match self.registrar.accept(&request, aor, here) {
+            Ok(aor) => aor,
+            Err(refusal) => return self.refuse(caller, &request, refusal, out),
         };
-        let registered = match registered {
-            Ok(registered) => registered,
-            Err(Denied::Refused(refusal)) => {
-                self.metrics.location_full += u64::from(refusal == Refusal::LocationFull);
-                return refused(uas::refuse(caller, Some(request.message), refusal, out));
+        if self.authenticator.is_some() {
+            match self.authorise(now, wall, &request, caller, aor, out) {
+                Ok(None) => {}
+                Ok(Some(repeated)) => {
+                    return self.confirm_any(now, wall, caller, fingerprint, &repeated, out);
+                }
+                Err(Denied::Refused(refusal)) => {
+                    return self.refuse(caller, &request, refusal, out);
+                }
+                Err(Denied::Challenged(verdict)) => {
+                    return Outcome { class: Class::RegisterChallenged, verdict };
+                }
             }
-            Err(Denied::Challenged(verdict)) => {
-                return Outcome { class: Class::RegisterChallenged, verdict };
-            }
-        };
-        self.metrics.count_bindings(&registered);
+        }
+        if let Err(refusal) = self.registrar.read_path(request.message) {
+            return self.refuse(caller, &request, refusal, out);
+        }
+        if let Some(refreshed) = self.registrar.refresh(now, &request, aor, self.location) {
+            return self.confirm(now, wall, caller, fingerprint, &refreshed, out);
+        }
+        match self.registrar.change(now, &request, aor, self.location) {
+            Ok(registered) => self.confirm_any(now, wall, caller, fingerprint, &registered, out),
+            Err(refusal) => self.refuse(caller, &request, refusal, out),
+        }
+    }
+
+    /// Answers what was done with a 200, and keeps the answer.
+    #[inline(always)]
+    fn confirm(
+        self,
+        now: Instant,
+        wall: UnixTime,
+        caller: &Caller<'_>,
+        fingerprint: Fingerprint,
+        registered: &Registered,
+        out: &mut Outbox,
+    ) -> Outcome {
+        self.metrics.count_bindings(registered);
         let class = registered.class;
-        let Some(mut response) = caller.respond(out, 200, "OK") else {
+        let mut response = Response::new(out.reply());
+        if !caller.begin(&mut response, 200, "OK") {
             return dropped(class, Reason::BadRequest);
-        };
-        let index = request.message.index();
-        self.registrar.write_bindings(now, &registered, self.location, index, &mut response);
+        }
+        self.registrar.write_bindings(now, registered, self.location, caller.index, &mut response);
         response.put(self.date.headers(wall));
         let reply = response.finish();
         if !reply.fits() {
             return dropped(class, Reason::ResponseTooLarge);
         }
-        let answer = Answer {
-            response: reply.written(),
-            to: caller.destination(),
-            from: caller.datagram.to,
-        };
-        self.completed.insert(now, fingerprint, &answer);
-        Outcome { class, verdict: caller.send(reply, Verdict::Replied) }
+        let (to, from) = (caller.destination(), caller.datagram.to);
+        let answer = Answer { response: reply.written(), to, from };
+        self.completed.insert_first(now, fingerprint, &answer);
+        let is_sent = reply.send(to, from);
+        debug_assert!(is_sent, "it was seen to fit");
+        Outcome { class, verdict: Verdict::Replied }
     }
-}
 
-impl Rooms<'_> {
-    /// Does what a REGISTER asks for if it comes from whom it may come, RFC 3261 10.3 steps 3 and 4.
-    #[inline(always)]
-    fn authorised(
+    /// The same for anything but a refresh, apart from its way.
+    #[inline(never)]
+    fn confirm_any(
+        self,
+        now: Instant,
+        wall: UnixTime,
+        caller: &Caller<'_>,
+        fingerprint: Fingerprint,
+        registered: &Registered,
+        out: &mut Outbox,
+    ) -> Outcome {
+        self.confirm(now, wall, caller, fingerprint, registered, out)
+    }
+
+    #[inline(never)]
+    fn refuse(
+        self,
+        caller: &Caller<'_>,
+        request: &Register<'_>,
+        refusal: Refusal,
+        out: &mut Outbox,
+    ) -> Outcome {
+        self.metrics.location_full += u64::from(refusal == Refusal::LocationFull);
+        refused(uas::refuse(caller, Some(request.message), refusal, out))
+    }
+
+    /// Whether a REGISTER comes from whom it may come, RFC 3261 10.3 steps 3 and 4; what it has done already, where it came before
+    /// and its transaction is forgotten.
+    #[inline(never)]
+    fn authorise(
         &mut self,
         now: Instant,
         wall: UnixTime,
@@ -460,34 +511,29 @@ impl Rooms<'_> {
         caller: &Caller<'_>,
         aor: &Aor,
         out: &mut Outbox,
-    ) -> Result<Registered, Denied<Verdict>> {
-        if let Some(authenticator) = self.authenticator.as_deref_mut() {
-            let asked = auth::Request {
-                message: request.message,
-                method: request.message.cseq().method.name(),
-                uri: request.uri,
-                aor,
-                salt: request.branch,
-            };
-            match authenticator.authenticate(now, wall, &asked) {
-                Ok(()) => {}
-                Err(Denied::Refused(refusal)) => return Err(Denied::Refused(refusal)),
-                Err(Denied::Challenged(challenge)) => {
-                    self.metrics.challenged[challenge.cause.index()] += 1;
-                    if challenge.cause == Cause::Replayed
-                        && let Some(done) =
-                            self.registrar.repetition(now, request, aor, self.location)
-                    {
-                        // Its transaction was forgotten under load; the answer is what it bound.
-                        return Ok(done);
-                    }
-                    return Err(Denied::Challenged(
-                        authenticator.challenge(caller, &challenge, out),
-                    ));
+    ) -> Result<Option<Registered>, Denied<Verdict>> {
+        let Some(authenticator) = self.authenticator.as_deref_mut() else { return Ok(None) };
+        let asked = auth::Request {
+            message: request.message,
+            method: request.message.cseq().method.name(),
+            uri: request.uri,
+            aor,
+            salt: request.branch,
+        };
+        match authenticator.authenticate(now, wall, &asked) {
+            Ok(()) => Ok(None),
+            Err(Denied::Refused(refusal)) => Err(Denied::Refused(refusal)),
+            Err(Denied::Challenged(challenge)) => {
+                self.metrics.challenged[challenge.cause.index()] += 1;
+                if challenge.cause == Cause::Replayed
+                    && let Some(done) = self.registrar.repetition(now, request, aor, self.location)
+                {
+                    // Its transaction was forgotten under load; the answer is what it bound.
+                    return Ok(Some(done));
                 }
+                Err(Denied::Challenged(authenticator.challenge(caller, &challenge, out)))
             }
         }
-        self.registrar.register(now, request, aor, self.location).map_err(Denied::Refused)
     }
 }
 

@@ -89,11 +89,7 @@ impl Completed {
     /// Keeps an answer for Timer J, in place of what was kept under the same fingerprint before. False where it is too large.
     #[inline(always)]
     pub fn insert(&mut self, now: Instant, fingerprint: Fingerprint, answer: &Answer<'_>) -> bool {
-        let Some(bytes) = self.log.record_bytes(answer) else {
-            self.metrics.oversized += 1;
-            return false;
-        };
-        self.metrics.evicted += self.log.make_room(bytes, now);
+        let Some(bytes) = self.record_bytes(answer) else { return false };
         let bucket = self.bucket(fingerprint);
         if self.buckets[bucket].candidates(tag(fingerprint)) != 0
             && let Some(offset) = self.found(bucket, fingerprint)
@@ -101,6 +97,43 @@ impl Completed {
             // The same transaction answered anew loses nothing.
             self.log.end(offset);
         }
+        self.push(now, bucket, fingerprint, bytes, answer);
+        true
+    }
+
+    /// The same for a request that was not [found](Self::find), so that there is nothing to be replaced.
+    #[inline(always)]
+    pub fn insert_first(
+        &mut self,
+        now: Instant,
+        fingerprint: Fingerprint,
+        answer: &Answer<'_>,
+    ) -> bool {
+        let Some(bytes) = self.record_bytes(answer) else { return false };
+        self.push(now, self.bucket(fingerprint), fingerprint, bytes, answer);
+        true
+    }
+
+    /// Bytes of a record, or nothing where it is too large, which is counted.
+    #[inline(always)]
+    fn record_bytes(&mut self, answer: &Answer<'_>) -> Option<usize> {
+        let bytes = self.log.record_bytes(answer);
+        if bytes.is_none() {
+            self.metrics.oversized += 1;
+        }
+        bytes
+    }
+
+    #[inline(always)]
+    fn push(
+        &mut self,
+        now: Instant,
+        bucket: usize,
+        fingerprint: Fingerprint,
+        bytes: usize,
+        answer: &Answer<'_>,
+    ) {
+        self.metrics.evicted += self.log.make_room(bytes, now);
         if let Some(offset) = self.record(self.buckets[bucket].position(ENTRIES - 1)) {
             self.metrics.evicted += u64::from(self.log.until(offset) > now);
             self.log.end(offset);
@@ -112,7 +145,6 @@ impl Completed {
         };
         self.log.push(bytes, fingerprint, until, answer);
         self.metrics.stored += 1;
-        true
     }
 
     /// Begins to fetch what [`find`](Self::find) will read for the requests of a home, as [`Fingerprint::new`] was given it.

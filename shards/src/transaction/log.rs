@@ -141,36 +141,24 @@ impl Log {
         until: Instant,
         answer: &Answer<'_>,
     ) {
-        let families = families(answer);
-        let mut header = [0; WIDE_HEADER_BYTES];
-        put(&mut header, FINGERPRINT, fingerprint.0[0].to_ne_bytes());
-        put(&mut header, FINGERPRINT + 8, fingerprint.0[1].to_ne_bytes());
-        put(&mut header, UNTIL, until.as_nanos().to_ne_bytes());
-        put(&mut header, RESPONSE_LENGTH, (answer.response.len() as u16).to_ne_bytes());
-        put(&mut header, FAMILIES, [families]);
-        put(&mut header, TRANSPORT, [transport_code(answer.to.transport)]);
-        put(&mut header, LISTENER, answer.from.listener.0.to_ne_bytes());
-        put(&mut header, PEER_PORT, answer.to.addr.port().to_ne_bytes());
-        match answer.to.addr {
-            SocketAddr::V4(addr) => put(&mut header, PEER_IP, addr.ip().octets()),
-            SocketAddr::V6(addr) => {
-                put(&mut header, PEER_IP, addr.ip().octets());
-                put(&mut header, FLOWINFO, addr.flowinfo().to_ne_bytes());
-                put(&mut header, SCOPE_ID, addr.scope_id().to_ne_bytes());
-            }
-        }
-        match answer.from.ip {
-            IpAddr::V4(ip) if families == 0 => put(&mut header, NARROW_LOCAL_IP, ip.octets()),
-            IpAddr::V4(ip) => put(&mut header, WIDE_LOCAL_IP, ip.octets()),
-            IpAddr::V6(ip) => put(&mut header, WIDE_LOCAL_IP, ip.octets()),
-        }
         let record = &mut self.bytes[self.head_offset..self.head_offset + bytes];
-        let body = if families == 0 {
-            record[..NARROW_HEADER_BYTES].copy_from_slice(&header[..NARROW_HEADER_BYTES]);
-            &mut record[NARROW_HEADER_BYTES..]
-        } else {
-            record[..WIDE_HEADER_BYTES].copy_from_slice(&header);
-            &mut record[WIDE_HEADER_BYTES..]
+        // A wide header begins as a narrow one, and a record is never shorter.
+        let (header, narrow_body) = record.split_at_mut(NARROW_HEADER_BYTES);
+        put(header, FINGERPRINT, fingerprint.0[0].to_ne_bytes());
+        put(header, FINGERPRINT + 8, fingerprint.0[1].to_ne_bytes());
+        put(header, UNTIL, until.as_nanos().to_ne_bytes());
+        put(header, RESPONSE_LENGTH, (answer.response.len() as u16).to_ne_bytes());
+        put(header, FAMILIES, [families(answer)]);
+        put(header, TRANSPORT, [transport_code(answer.to.transport)]);
+        put(header, LISTENER, answer.from.listener.0.to_ne_bytes());
+        put(header, PEER_PORT, answer.to.addr.port().to_ne_bytes());
+        let body = match (&answer.to.addr, &answer.from.ip) {
+            (SocketAddr::V4(peer), IpAddr::V4(local)) => {
+                put(header, PEER_IP, peer.ip().octets());
+                put(header, NARROW_LOCAL_IP, local.octets());
+                narrow_body
+            }
+            (peer, local) => wide_body(record, peer, local),
         };
         body[..answer.response.len()].copy_from_slice(answer.response);
         self.head += units(bytes);
@@ -290,6 +278,26 @@ impl Log {
     fn u64_at(&self, offset: usize) -> u64 {
         u64::from_ne_bytes(take(&self.bytes, offset))
     }
+}
+
+/// Writes addresses of which one is IPv6, and gives where the response goes.
+#[inline(never)]
+fn wide_body<'r>(record: &'r mut [u8], peer: &SocketAddr, local: &IpAddr) -> &'r mut [u8] {
+    let (header, body) = record.split_at_mut(WIDE_HEADER_BYTES);
+    header[PEER_IP..].fill(0);
+    match peer {
+        SocketAddr::V4(peer) => put(header, PEER_IP, peer.ip().octets()),
+        SocketAddr::V6(peer) => {
+            put(header, PEER_IP, peer.ip().octets());
+            put(header, FLOWINFO, peer.flowinfo().to_ne_bytes());
+            put(header, SCOPE_ID, peer.scope_id().to_ne_bytes());
+        }
+    }
+    match local {
+        IpAddr::V4(local) => put(header, WIDE_LOCAL_IP, local.octets()),
+        IpAddr::V6(local) => put(header, WIDE_LOCAL_IP, local.octets()),
+    }
+    body
 }
 
 /// The transports by their code in a record.

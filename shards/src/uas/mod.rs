@@ -19,7 +19,7 @@ pub const SUPPORTED: &str = "path, outbound";
 #[derive(Clone, Copy, Debug)]
 pub struct Caller<'m> {
     /// How it arrived.
-    pub datagram: Datagram<'m>,
+    pub datagram: &'m Datagram<'m>,
     /// What was found in it.
     pub index: &'m Index,
     /// The tag for To.
@@ -44,16 +44,16 @@ impl Caller<'_> {
         status: u16,
         reason: &str,
     ) -> Option<Response<'o>> {
+        let mut response = Response::new(out.reply());
+        self.begin(&mut response, status, reason).then_some(response)
+    }
+
+    /// Begins a response; false where the request has no Via to send it by.
+    #[must_use]
+    #[inline(always)]
+    pub fn begin(&self, response: &mut Response<'_>, status: u16, reason: &str) -> bool {
         let Datagram { from, bytes, .. } = self.datagram;
-        Response::start(
-            out.reply(),
-            bytes,
-            self.index,
-            status,
-            reason,
-            from.addr,
-            self.tag.as_bytes(),
-        )
+        response.begin(bytes, self.index, status, reason, from.addr, self.tag.as_bytes())
     }
 
     /// Queues a finished response.

@@ -39,8 +39,8 @@ pub struct Index {
     pub(super) essentials: Essentials,
 }
 
-/// One header line, folded or not: where it starts, where its colon is, where what follows its CRLF starts, 16 bits each, and the
-/// number of its header. They are one word, which is written and read at once.
+/// One header line, folded or not: where it starts, how far behind its colon is, where what follows its CRLF starts, 16 bits each, and
+/// the number of its header. They are one word, which is written and read at once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Line(u64);
 
@@ -49,10 +49,7 @@ impl Line {
     /// A line within a message of at most 65,535 bytes; `end` is where what follows it starts.
     #[inline(always)]
     fn new(named: Named, start: usize, end: usize) -> Self {
-        let (start, end) = (start as u64, end as u64);
-        // The colon is as far behind the start as the name is long.
-        let places = start.wrapping_mul(1 | 1 << Named::LENGTH_SHIFT).wrapping_add(end << 32);
-        Line(named.0.wrapping_add(places))
+        Line(named.0 | start as u64 | (end as u64) << 32)
     }
 
     #[inline(always)]
@@ -62,7 +59,7 @@ impl Line {
 
     #[inline(always)]
     pub(super) fn colon(self) -> u16 {
-        (self.0 >> Named::LENGTH_SHIFT) as u16
+        self.start().wrapping_add((self.0 >> Named::LENGTH_SHIFT) as u16)
     }
 
     /// Behind the line's CRLF.
@@ -270,10 +267,10 @@ impl Index {
             return false;
         }
         let Index { lines, first, text, .. } = self;
-        let (mut seen, mut repeated) = (0_u32, 0_u32);
+        let mut seen = 0_u32;
         let mut ends = self.ends;
         let mut start = self.next;
-        let mut used = 0;
+        let mut used = 0_usize;
         loop {
             let (named, end) = match header::usual(text, start) {
                 Some(named) => (named, ends.next_break(text)),
@@ -292,25 +289,28 @@ impl Index {
             let Some(place) = lines.get_mut(used) else { return false };
             *place = line;
             first[usize::from(line.number()) % FIRST_LINES] = line;
-            let bit = 1 << line.number();
-            repeated |= seen & bit;
-            seen |= bit;
+            seen |= 1 << line.number();
             start = end + 2;
             used += 1;
         }
         self.body = Some(Span::new(start + 2, 0).start);
-        (self.seen, self.repeated) = (seen & HeaderId::KNOWN, repeated & HeaderId::KNOWN);
+        self.seen = seen & HeaderId::KNOWN;
         self.lines_used = used;
-        if self.repeated != 0 {
-            self.find_first_lines();
-        }
-        repeated & HeaderId::SINGLE == 0
+        // As many lines as headers: none has two.
+        used == seen.count_ones() as usize || self.find_repeated()
     }
 
-    /// Finds the first line of each repeated header when the last one is noted. Vias, which are all that most responses repeat,
-    /// stand on top.
+    /// Finds which headers have more than one line, and the first line of each where the last one is noted. Vias, which are all that
+    /// most responses repeat, stand on top. False where one is among them that may have only one.
     #[inline(never)]
-    fn find_first_lines(&mut self) {
+    fn find_repeated(&mut self) -> bool {
+        let (mut seen, mut repeated) = (0_u32, 0);
+        for line in self.lines.iter().take(self.lines_used) {
+            let bit = 1 << line.number();
+            repeated |= seen & bit;
+            seen |= bit;
+        }
+        self.repeated = repeated & HeaderId::KNOWN;
         let mut sought = self.repeated;
         for line in self.lines.iter().take(self.lines_used) {
             let bit = 1 << line.number();
@@ -318,10 +318,11 @@ impl Index {
                 self.first[usize::from(line.number()) % FIRST_LINES] = *line;
                 sought ^= bit;
                 if sought == 0 {
-                    return;
+                    break;
                 }
             }
         }
+        repeated & HeaderId::SINGLE == 0
     }
 
     /// Reads what is essential in the lines that were found, but for the header that was read already; false where something is

@@ -25,13 +25,18 @@ impl<'a> Response<'a> {
     /// How many bytes [`finish`](Self::finish) adds.
     pub const END_BYTES: usize = END.len();
 
-    /// Writes the status line and what is copied from the request behind `index`, which was parsed and may be malformed: Via,
-    /// From, To, Call-ID and `CSeq` as far as they were found. `tag` goes into the To unless that has one or the status is 100.
-    /// `None`: there is no Via, so nobody could tell whose response it is.
+    /// A response that is to be [begun](Self::begin).
     #[must_use]
     #[inline(always)]
+    pub fn new(reply: Reply<'a>) -> Self {
+        Response { reply }
+    }
+
+    /// [Begins](Self::begin) a response; `None` where nobody could tell whose it is.
+    #[must_use]
+    #[inline]
     pub fn start(
-        mut reply: Reply<'a>,
+        reply: Reply<'a>,
         request: &[u8],
         index: &Index,
         status: u16,
@@ -39,20 +44,39 @@ impl<'a> Response<'a> {
         source: SocketAddr,
         tag: &[u8],
     ) -> Option<Self> {
-        let top = index.first_line(HeaderId::Via)?;
+        let mut response = Response::new(reply);
+        response.begin(request, index, status, reason, source, tag).then_some(response)
+    }
+
+    /// Writes the status line and what is copied from the request behind `index`, which was parsed and may be malformed: Via,
+    /// From, To, Call-ID and `CSeq` as far as they were found. `tag` goes into the To unless that has one or the status is 100.
+    /// False where there is no Via, so that nobody could tell whose response it is.
+    #[must_use]
+    #[inline(always)]
+    pub fn begin(
+        &mut self,
+        request: &[u8],
+        index: &Index,
+        status: u16,
+        reason: &str,
+        source: SocketAddr,
+        tag: &[u8],
+    ) -> bool {
+        let Some(top) = index.first_line(HeaderId::Via) else { return false };
         let text = &index.text;
-        status_line(&mut reply, status, reason);
+        let reply = &mut self.reply;
+        status_line(reply, status, reason);
         // What is copied unchanged is put at once, over as many lines as stand together.
         let mut run = Span { start: top.start(), end: top.end() };
-        run.start = top_via(&mut reply, request, index, run.start, &source);
+        run.start = top_via(reply, request, index, run.start, &source);
         if index.is_repeated(HeaderId::Via) {
             for line in index.lines_of(HeaderId::Via).skip(1) {
-                append(&mut reply, text, &mut run, Some(line));
+                append(reply, text, &mut run, Some(line));
             }
         }
-        append(&mut reply, text, &mut run, index.first_line(HeaderId::From));
+        append(reply, text, &mut run, index.first_line(HeaderId::From));
         let to = index.first_line(HeaderId::To);
-        append(&mut reply, text, &mut run, to);
+        append(reply, text, &mut run, to);
         // RFC 3261 8.2.6.2: the To of the response has a tag, but for a 100.
         if let Some(to) = to
             && status != 100
@@ -64,14 +88,14 @@ impl<'a> Response<'a> {
             } else {
                 to.value(request).end
             };
-            put(&mut reply, text, run.start, value_end);
-            put_tag(&mut reply, tag);
+            put(reply, text, run.start, value_end);
+            put_tag(reply, tag);
             run.start = value_end;
         }
-        append(&mut reply, text, &mut run, index.first_line(HeaderId::CallId));
-        append(&mut reply, text, &mut run, index.first_line(HeaderId::CSeq));
-        put(&mut reply, text, run.start, run.end);
-        Some(Response { reply })
+        append(reply, text, &mut run, index.first_line(HeaderId::CallId));
+        append(reply, text, &mut run, index.first_line(HeaderId::CSeq));
+        put(reply, text, run.start, run.end);
+        true
     }
 
     /// A header that is not among those copied.
@@ -117,16 +141,18 @@ impl<'a> Response<'a> {
     /// A lifetime as the last parameter of a header line, and the line's end.
     #[inline(never)]
     pub fn end_with_expires(&mut self, secs: u32) {
-        let mut text = Text::new();
-        text.push(b";expires=\0\0\0\0\0\0\0", 9);
-        match u16::try_from(secs) {
-            Ok(secs) => text.push_short(secs),
-            Err(_) => {
-                Decimal::new(secs).as_bytes().iter().for_each(|&digit| text.push(&[digit], 1));
+        self.reply.put_written(|place| {
+            let mut text = Text::new(place);
+            text.push(b";expires=\0\0\0\0\0\0\0", 9);
+            match u16::try_from(secs) {
+                Ok(secs) => text.push_short(secs),
+                Err(_) => {
+                    Decimal::new(secs).as_bytes().iter().for_each(|&digit| text.push(&[digit], 1));
+                }
             }
-        }
-        text.push(b"\r\n", 2);
-        self.reply.put_front(&text.bytes, text.length);
+            text.push(b"\r\n", 2);
+            text.length
+        });
     }
 
     /// What was written so far.
@@ -194,11 +220,10 @@ fn put_tag(reply: &mut Reply<'_>, tag: &[u8]) {
         return;
     }
     match tag.first_chunk::<16>() {
-        // The length is known: no call.
+        // The lengths are known: no call.
         Some(tag16) if tag.len() == 16 => {
-            let mut param = *b";tag=0123456789abcdef";
-            param[5..].copy_from_slice(tag16);
-            reply.put(&param);
+            reply.put_front(b";tag=\0\0\0", 5);
+            reply.put_front(tag16, 16);
         }
         Some(_) | None => {
             reply.put(b";tag=");
@@ -248,15 +273,8 @@ fn top_via(
     if at != via.raw.end {
         put(reply, &index.text, at, via.raw.end);
     }
-    let mut text = source_params(via, request, source);
-    // The line's end goes with it: a copy of two bytes costs as much as one of many.
-    let end = via.raw.end;
-    let is_line_end = index.text.half_word(usize::from(end)) & 0xFFFF == CRLF;
-    if is_line_end {
-        text.push(b"\r\n", 2);
-    }
-    reply.put_front(&text.bytes, text.length);
-    if is_line_end { end + 2 } else { end }
+    reply.put_written(|place| source_params(place, via, request, source));
+    via.raw.end
 }
 
 /// Writes up to the last of what the client claims, without it, and tells where copying goes on.
@@ -287,15 +305,21 @@ pub(super) fn seen_from(
     via: &ViaSpans,
     request: &[u8],
     source: &SocketAddr,
-) -> ([u8; Text::BYTES], usize) {
-    let text = source_params(via, request, source);
-    (text.bytes, text.length)
+) -> ([u8; TEXT_BYTES], usize) {
+    let mut bytes = [0; TEXT_BYTES];
+    let length = source_params(&mut bytes, via, request, source);
+    (bytes, length)
 }
 
-/// `received` and `rport` as they have to be, each where it has to be.
+/// Writes `received` and `rport` as they have to be, each where it has to be, and gives how long they are together.
 #[inline(always)]
-fn source_params(via: &ViaSpans, request: &[u8], source: &SocketAddr) -> Text {
-    let mut text = Text::new();
+fn source_params(
+    place: &mut [u8; TEXT_BYTES],
+    via: &ViaSpans,
+    request: &[u8],
+    source: &SocketAddr,
+) -> usize {
+    let mut text = Text::new(place);
     let is_asked = via.rport_param.is_some();
     if is_asked || !is_sent_from(Host::new(via.host.of(request)), source) {
         text.push(b";received=\0\0\0\0\0\0", 10);
@@ -305,10 +329,8 @@ fn source_params(via: &ViaSpans, request: &[u8], source: &SocketAddr) -> Text {
         text.push(b";rport=\0", 7);
         text.push_short(source.port());
     }
-    text
+    text.length
 }
-
-const CRLF: u32 = u32::from_le_bytes(*b"\r\n\0\0");
 
 /// Whether the sent-by names the packet's source. IPv4 addresses that a socket shows as IPv6 count as IPv4.
 #[inline(never)]
@@ -316,27 +338,28 @@ fn is_sent_from(host: Host<'_>, source: &SocketAddr) -> bool {
     host.is(source.ip().to_canonical())
 }
 
-/// A short text on the stack: one copy into the reply instead of many.
-// `;received=`, the longest text form of an IPv6 address, 45 bytes, `;rport=`, 5 digits and CRLF are 69.
-struct Text {
-    bytes: [u8; Text::BYTES],
+const TEXT_BYTES: usize = 96;
+
+/// A short text, put together of blocks.
+// `;received=`, the longest text form of an IPv6 address, 45 bytes, `;rport=` and 5 digits are 67.
+struct Text<'t> {
+    bytes: &'t mut [u8; TEXT_BYTES],
     length: usize,
 }
 
-impl Text {
-    const BYTES: usize = 96;
+impl<'t> Text<'t> {
     /// Where the last piece may begin, at most: a number of ones, so that no piece needs a look at where the text ends.
     const LAST: usize = 63;
 
     #[inline(always)]
-    fn new() -> Self {
-        Text { bytes: [0; Self::BYTES], length: 0 }
+    fn new(bytes: &'t mut [u8; TEXT_BYTES]) -> Self {
+        Text { bytes, length: 0 }
     }
 
     /// Appends the first bytes of a piece of at most 32.
     #[inline(always)]
     fn push<const N: usize>(&mut self, piece: &[u8; N], length: usize) {
-        const { assert!(N < Self::BYTES - Self::LAST) };
+        const { assert!(N < TEXT_BYTES - Self::LAST) };
         debug_assert!(self.length <= Self::LAST || N == 1);
         let at = self.length & Self::LAST;
         if let Some(place) = self.bytes[at..at + N].first_chunk_mut::<N>() {
@@ -377,7 +400,7 @@ impl Text {
     }
 }
 
-impl core::fmt::Write for Text {
+impl core::fmt::Write for Text<'_> {
     fn write_str(&mut self, text: &str) -> core::fmt::Result {
         let end = self.length + text.len();
         let place = self.bytes.get_mut(self.length..end).ok_or(core::fmt::Error)?;

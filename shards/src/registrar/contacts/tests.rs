@@ -91,6 +91,21 @@ fn listed(
     String::from_utf8(response.written().to_vec()).unwrap()
 }
 
+/// What a REGISTER comes to, as the shard takes it.
+fn register(
+    registrar: &mut Registrar,
+    now: Instant,
+    request: &Register<'_>,
+    aor: &Aor,
+    location: &mut Location,
+) -> Result<Registered, Refusal> {
+    registrar.read_path(request.message)?;
+    match registrar.refresh(now, request, aor, location) {
+        Some(done) => Ok(done),
+        None => registrar.change(now, request, aor, location),
+    }
+}
+
 fn bindings(now: Instant, location: &Location, aor: &Aor) -> String {
     format!("{:?}", location.bindings(location.find(aor), now).collect::<Vec<_>>())
 }
@@ -115,13 +130,13 @@ proptest! {
             let StartLine::Request { uri, .. } = message.start_line() else { panic!() };
             let to = LocalAddr { listener: ListenerId(0), ip: [192, 0, 2, 9].into() };
             let datagram = Datagram { from: piece.source(), to, bytes, age: Duration::ZERO };
-            let request = Register { message: &message, uri, datagram, branch: piece.cseq };
+            let request = Register { message: &message, uri, datagram: &datagram, branch: piece.cseq };
             let mut aor = Aor::new();
             let here = Here { domains: &domains, listeners: &[], to };
             aor.set_text(&KEY, message.to().uri, &here).unwrap();
 
-            let registered = quick.register(now, &request, &aor, &mut one);
-            whole.path(&message).unwrap();
+            let registered = register(&mut quick, now, &request, &aor, &mut one);
+            whole.read_path(&message).unwrap();
             let expected = whole.change(now, &request, &aor, &mut other);
             prop_assert_eq!(bindings(now, &one, &aor), bindings(now, &other, &aor), "{}", text);
             let (Ok(registered), Ok(expected)) = (registered, expected) else {
@@ -163,11 +178,11 @@ fn the_usual_refresh_does_not_go_the_whole_way() {
         let StartLine::Request { uri, .. } = message.start_line() else { panic!() };
         let to = LocalAddr { listener: ListenerId(0), ip: [192, 0, 2, 9].into() };
         let datagram = Datagram { from: piece.source(), to, bytes, age: Duration::ZERO };
-        let request = Register { message: &message, uri, datagram, branch: cseq };
+        let request = Register { message: &message, uri, datagram: &datagram, branch: cseq };
         let mut aor = Aor::new();
         let here = Here { domains: &domains, listeners: &[], to };
         aor.set_text(&KEY, message.to().uri, &here).unwrap();
-        let done = registrar.register(Instant::START, &request, &aor, &mut location).unwrap();
+        let done = register(&mut registrar, Instant::START, &request, &aor, &mut location).unwrap();
         assert_eq!(done.only.is_some(), cseq > 1, "{cseq}");
         assert_eq!(done.class, if cseq > 1 { Class::RegisterRefresh } else { Class::RegisterNew });
     }
