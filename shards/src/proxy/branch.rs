@@ -32,16 +32,16 @@ pub(super) struct Token {
 
 /// What a branch says of its transaction, on the core that it names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Claim {
+pub(super) struct Claim<'b> {
     /// Where it should be.
     pub(super) index: u32,
-    /// What it is recognised by there.
-    pub(super) seal: Seal,
+    /// The digits of the seal that it should have there.
+    pub(super) seal: &'b [u8; 16],
 }
 
-/// What nobody can write who has not seen it: the digits of a MAC of all else in the branch.
+/// What nobody can write who has not seen it: a MAC of all else in the branch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Seal([u8; 16]);
+pub(super) struct Seal(u64);
 
 /// A branch as it is written into a Via: the end of a line, from the semicolon on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,14 +61,20 @@ const MAGIC_COOKIE: &[u8] = b"z9hG4bK";
 
 impl Seal {
     /// That of a transaction of which nothing was sent yet.
-    pub(super) const NONE: Seal = Seal([0; 16]);
+    pub(super) const NONE: Seal = Seal(0);
 
     #[inline]
     fn new(key: &[u8; 16], token: Token, loop_hash: u64) -> Self {
         let mut seal = Sip::<2>::new(key);
         seal.word(u64::from(token.handle.index) | u64::from(token.handle.generation) << 32);
         seal.word(loop_hash);
-        Seal(hex16(seal.finish(u64::from(token.core.0))))
+        Seal(seal.finish(u64::from(token.core.0)))
+    }
+
+    /// Whether these are its digits.
+    #[inline]
+    pub(super) fn is(self, digits: &[u8; 16]) -> bool {
+        hex16(self.0) == *digits
     }
 }
 
@@ -88,8 +94,8 @@ impl BranchText {
         let (index, rest) = rest.split_at_mut(8);
         index.copy_from_slice(&hex8(token.handle.index));
         let (digits, end) = rest.as_chunks_mut::<16>();
-        for (digits, text) in digits.iter_mut().zip([hex16(loop_hash), seal.0]) {
-            *digits = text;
+        for (digits, number) in digits.iter_mut().zip([loop_hash, seal.0]) {
+            *digits = hex16(number);
         }
         end[0] = b'\r';
         (BranchText { line_end, used: LINE_END_BYTES }, seal)
@@ -124,9 +130,9 @@ impl BranchText {
 
 /// What one of our branches says; `None` where it is not that of a transaction. Whether it is true, the transaction's seal tells.
 #[must_use]
-pub(super) fn read(branch: &[u8]) -> Option<Claim> {
+pub(super) fn read(branch: &[u8]) -> Option<Claim<'_>> {
     let Parts { index, seal, .. } = Parts::of(branch)?;
-    Some(Claim { index: read_hex8(index)?, seal: Seal(*seal) })
+    Some(Claim { index: read_hex8(index)?, seal })
 }
 
 /// The core that a branch names, for moving a response there. It is believed only once that core has read it; `None` where it
@@ -359,7 +365,8 @@ mod tests {
         {
             let token = token(core, index, generation);
             let (text, seal) = BranchText::new(&KEY, token, hash);
-            assert_eq!(read(text.as_bytes()), Some(Claim { index, seal }));
+            let claim = read(text.as_bytes()).unwrap();
+            assert!(claim.index == index && seal.is(claim.seal));
             assert_eq!(core_of(text.as_bytes()), Some(token.core));
             assert_eq!(loop_hash_of(text.as_bytes()), Some(hash));
             assert_ne!(BranchText::new(b"another key 1234", token, hash).1, seal);

@@ -280,9 +280,9 @@ impl Contexts {
 
     /// The branch that a Via branch claims to be of. Its place alone says nothing: anybody may name one, and so do responses to what
     /// had the same place before a restart.
-    pub(super) fn branch_id_for(&self, claim: Claim) -> Option<u32> {
+    pub(super) fn branch_id_for(&self, claim: Claim<'_>) -> Option<u32> {
         let branch = self.branches.at(claim.index)?;
-        (branch.seal == claim.seal).then_some(claim.index)
+        branch.seal.is(claim.seal).then_some(claim.index)
     }
 
     /// Adds a branch to its context, or one that has none.

@@ -444,7 +444,7 @@ impl Server {
 }
 
 /// What the first Via of ours says in a datagram that was sent.
-fn quoted(bytes: &[u8]) -> Option<(CoreId, Claim)> {
+fn quoted(bytes: &[u8]) -> Option<(CoreId, Claim<'_>)> {
     const PARAM: &[u8] = b";branch=";
     memmem::find_iter(bytes, PARAM).find_map(|at| {
         let text = bytes.get(at + PARAM.len()..)?;
