@@ -285,7 +285,9 @@ impl<'m> Hop<'m> {
 
     /// Whether a URI names an address as its next hop: what [`of`](Self::of) tells, sooner where its host says it.
     pub(super) fn is_at(uri: &Uri<'_>, addr: SocketAddr) -> bool {
-        let is_named = uri.scheme == Scheme::Sip
+        // RFC 4291 2.5.5.2: what is written as IPv6 may be IPv4.
+        let is_named = addr.is_ipv4()
+            && uri.scheme == Scheme::Sip
             && uri.port.unwrap_or(SIP_PORT) == addr.port()
             && uri.host.is(addr.ip());
         let [transport, maddr] = uri.params_named([b"transport", b"maddr"]);
