@@ -3,7 +3,7 @@
 
 use super::branch::{BranchText, Seal, stateless_seed};
 use super::contexts::{Best, Branch, Cancel, Client, NONE, Server, Timers, Waits};
-use super::decide::{Destination, Origin};
+use super::decide::{Destination, Sender};
 use super::forward::{self, Aim, Onward};
 use super::request::{self, Request};
 use super::route::{Hop, is_forbidden, plan};
@@ -111,7 +111,10 @@ impl Proxy {
         let names = setup.names(datagram.to);
         // What can't be read can't be answered either.
         let dropped = |reason| Outcome { class: Class::Ack, verdict: Verdict::Dropped(reason) };
-        let Ok(plan) = plan(message, uri, &names) else { return dropped(Reason::BadRequest) };
+        let source = datagram.from;
+        let Ok(mut plan) = plan(message, uri, source.addr.ip(), &names) else {
+            return dropped(Reason::BadRequest);
+        };
         if plan.cookie.is_none() {
             // The ACK of a refusal, or of nothing: only a cookie says that it has somewhere to go.
             return absorbed;
@@ -119,16 +122,26 @@ impl Proxy {
         if message.max_forwards() == Some(0) {
             return dropped(Reason::TooManyHops);
         }
+        self.follow(request, &mut plan);
+        let asks = self.asks(datagram.to);
+        let (key, from) = (&setup.keys.home, &mut self.tools.from);
+        let sender = names.sender(message, &plan, source.addr.ip(), asks, key, from, &mut ());
+        let origin = match sender {
+            Ok(Sender::Is(origin)) => origin,
+            // RFC 3261 22.1: nobody is asked for the credentials of an ACK. It is that of the challenge which its INVITE has got.
+            Ok(Sender::Owes) | Err(_) => return absorbed,
+        };
         let onward = Onward {
             message,
             plan: &plan,
             loop_hash: 0,
-            source: datagram.from,
+            source,
             local: datagram.to,
+            is_from_user: false,
         };
         let destination = request::destination(
             &onward,
-            Origin::Dialog,
+            origin,
             &names,
             &setup.keys.home,
             &mut self.tools.to,
@@ -182,6 +195,7 @@ impl Proxy {
             &mut self.tools,
             onward,
             aim,
+            to.addr,
             from,
             &branch,
             breadth,
@@ -286,8 +300,10 @@ impl Proxy {
         let setup = Arc::clone(&self.setup);
         let verdict = reader.read(record.contact).and_then(|message| {
             let StartLine::Request { uri, .. } = message.start_line() else { return None };
-            let plan = plan(&message, uri, &setup.names(local)).ok()?;
-            let onward = Onward { message: &message, plan: &plan, loop_hash: 0, source, local };
+            let plan = plan(&message, uri, source.addr.ip(), &setup.names(local)).ok()?;
+            let (message, plan) = (&message, &plan);
+            let is_from_user = false;
+            let onward = Onward { message, plan, loop_hash: 0, source, local, is_from_user };
             Some(self.pass_ack(&onward, Peer::udp(to), from, around.out))
         });
         self.requests = Some(reader);

@@ -45,6 +45,8 @@ pub(super) struct Context {
     pub(super) breadth: u16,
     /// A CANCEL has come.
     pub(super) is_cancelled: bool,
+    /// A user of ours has sent it.
+    pub(super) is_from_user: bool,
     pub(super) timers: Timers,
 }
 

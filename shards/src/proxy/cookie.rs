@@ -1,10 +1,12 @@
-//! The cookie in our Record-Route: what shows that a request belongs to a dialog that began here, and where a UA behind a NAT is
-//! reached. It authorises and does not steer; nothing of it is kept here.
+//! The cookie in our Record-Route: what shows that a request belongs to a dialog that began here, where the user of ours is whose
+//! dialog it is, and where a UA behind a NAT is reached. It authorises and does not steer; nothing of it is kept here.
 //!
 //! ```text
 //! key         u8    tells which key of the node sealed it
-//! flags       u8    for caller and callee three bits each: whether there is a flow, and whether its ends are IPv6 addresses
-//! From tag    u32   a hash of the caller's, by which the direction of a request is told
+//! flags       u8    for caller and callee three bits each: whether there is a flow, and whether its ends are IPv6 addresses; and
+//!                   whether the callee is the user of ours
+//! user              where there is no flow to it: port u16, address, that of IPv6 with its scope u32; its flag tells which
+//! From tag    u32   where there is a flow: a hash of the caller's, by which the direction of a request is told
 //! caller            the flow, if any: port u16, listener u16, remote and local address; a remote IPv6 one with its scope u32
 //! callee            the same
 //! MAC         u64   SipHash-2-4 of the above and of the Call-ID
@@ -32,13 +34,28 @@ pub(super) struct Flow {
 /// What a cookie says about its dialog.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Cookie {
+    /// Where the user of ours was when the dialog began: the caller, where it is one, otherwise the callee.
+    user: SocketAddr,
+    is_user_callee: bool,
     /// The flow to the UA that began the dialog, where it needs one.
-    pub(super) caller: Option<Flow>,
+    caller: Option<Flow>,
     /// The flow to the other UA, where it needs one.
-    pub(super) callee: Option<Flow>,
+    callee: Option<Flow>,
+    /// By which the two are told, where one has a flow.
     from_tag: u32,
     /// With what the tag was hashed, and the rest is sealed.
     key: Key,
+}
+
+/// One of the two ends of a dialog, as it is seen when the dialog begins.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct End {
+    /// Its address: that of a UA, or of the proxy before it.
+    pub(super) addr: SocketAddr,
+    /// The flow, where it needs one.
+    pub(super) flow: Option<Flow>,
+    /// Whether it is a user of ours.
+    pub(super) is_user: bool,
 }
 
 /// A cookie as it is written into a URI.
@@ -50,10 +67,11 @@ pub(super) struct CookieText {
 
 /// What stands before a cookie in a URI.
 pub(super) const COOKIE_PARAM: &[u8; 3] = b";c=";
-const HEAD_BYTES: usize = 6;
+const HEAD_BYTES: usize = 2;
+const TAG_BYTES: usize = 4;
 const FLOW_BYTES_MAX: usize = 2 + 2 + 16 + 4 + 16;
 const MAC_BYTES: usize = 8;
-const SEALED_BYTES_MAX: usize = HEAD_BYTES + 2 * FLOW_BYTES_MAX;
+const SEALED_BYTES_MAX: usize = HEAD_BYTES + TAG_BYTES + 2 * FLOW_BYTES_MAX;
 const BYTES_MAX: usize = SEALED_BYTES_MAX + MAC_BYTES;
 const TEXT_BYTES_MAX: usize = COOKIE_PARAM.len() + base64url_length(BYTES_MAX);
 
@@ -62,7 +80,8 @@ const REMOTE_IPV6: u8 = 2;
 const LOCAL_IPV6: u8 = 4;
 /// How far the flags of the callee are from those of the caller.
 const CALLEE_SHIFT: u32 = 3;
-const FLAGS: u8 = 0x3F;
+const USER_IS_CALLEE: u8 = 0x40;
+const FLAGS: u8 = 0x7F;
 
 impl Default for CookieText {
     fn default() -> Self {
@@ -87,14 +106,22 @@ impl CookieText {
 impl Cookie {
     /// The cookie of a dialog that begins with a request with this From tag, to be written with the first of `keys`.
     #[must_use]
-    pub(super) fn new(
-        from_tag: &[u8],
-        caller: Option<Flow>,
-        callee: Option<Flow>,
-        keys: &[[u8; 16]],
-    ) -> Self {
+    pub(super) fn new(from_tag: &[u8], caller: &End, callee: &End, keys: &[[u8; 16]]) -> Self {
         let key = Key(keys.first().copied().unwrap_or_default());
-        Cookie { caller, callee, from_tag: key.tag_hash(from_tag), key }
+        let is_user_callee = !caller.is_user;
+        let user = if is_user_callee { callee } else { caller };
+        let mut cookie = Cookie {
+            user: user.addr,
+            is_user_callee,
+            caller: caller.flow,
+            callee: callee.flow,
+            from_tag: 0,
+            key,
+        };
+        if cookie.has_flow() {
+            cookie.from_tag = key.tag_hash(from_tag);
+        }
+        cookie
     }
 
     /// Writes it for a Call-ID with the key it was made with; nothing where that is not among `keys`.
@@ -105,9 +132,20 @@ impl Cookie {
         }
         let mut bytes = [0; BYTES_MAX];
         let mut writer = Writer { bytes: &mut bytes, used: 0 };
-        let flags = flags(self.caller.as_ref()) | flags(self.callee.as_ref()) << CALLEE_SHIFT;
+        let mut flags = flags(self.caller.as_ref()) | flags(self.callee.as_ref()) << CALLEE_SHIFT;
+        if self.is_user_callee {
+            flags |= USER_IS_CALLEE;
+        }
+        if self.user_flow().is_none() && self.user.is_ipv6() {
+            flags |= REMOTE_IPV6 << user_shift(flags);
+        }
         writer.put([self.key.id(), flags]);
-        writer.put(self.from_tag.to_le_bytes());
+        if self.user_flow().is_none() {
+            writer.addr(self.user);
+        }
+        if self.has_flow() {
+            writer.put(self.from_tag.to_le_bytes());
+        }
         for flow in [&self.caller, &self.callee].into_iter().flatten() {
             writer.flow(flow);
         }
@@ -136,7 +174,7 @@ impl Cookie {
         let (sealed, mac) = bytes.get(..used)?.split_last_chunk::<MAC_BYTES>()?;
         let mac = u64::from_le_bytes(*mac);
         let (head, rest) = sealed.split_first_chunk::<HEAD_BYTES>()?;
-        let [id, flags, a, b, c, d] = *head;
+        let [id, flags] = *head;
         let is_sealed_by =
             |key: &Key| key.id() == id && bool::from(seal(key, sealed, call_id).ct_eq(&mac));
         let key = keys.iter().copied().map(Key).find(is_sealed_by)?;
@@ -144,15 +182,63 @@ impl Cookie {
             return None;
         }
         let mut reader = Reader { rest };
+        let user_flags = flags >> user_shift(flags);
+        let plain = if user_flags & HAS_FLOW == 0 { Some(reader.addr(user_flags)?) } else { None };
+        let has_flow = (flags | flags >> CALLEE_SHIFT) & HAS_FLOW != 0;
+        let from_tag = if has_flow { u32::from_le_bytes(reader.take()?) } else { 0 };
         let caller = reader.flow(flags)?;
         let callee = reader.flow(flags >> CALLEE_SHIFT)?;
-        let from_tag = u32::from_le_bytes([a, b, c, d]);
-        reader.rest.is_empty().then_some(Cookie { caller, callee, from_tag, key })
+        let is_user_callee = flags & USER_IS_CALLEE != 0;
+        let flow = if is_user_callee { &callee } else { &caller };
+        let user = plain.or_else(|| flow.map(|flow| flow.to.addr))?;
+        let cookie = Cookie { user, is_user_callee, caller, callee, from_tag, key };
+        reader.rest.is_empty().then_some(cookie)
+    }
+
+    /// Whether an address is that of the user of ours, whatever the port: a NAT may give it another one.
+    #[must_use]
+    #[inline]
+    pub(super) fn is_user_at(&self, ip: IpAddr) -> bool {
+        self.user.ip().to_canonical() == ip.to_canonical()
+    }
+
+    /// Whether the user of ours was called. Whoever has called it was none then.
+    #[must_use]
+    pub(super) fn is_user_callee(&self) -> bool {
+        self.is_user_callee
+    }
+
+    /// Where the user of ours was when the dialog began.
+    #[must_use]
+    pub(super) fn user(&self) -> SocketAddr {
+        self.user
+    }
+
+    /// The flow to the user of ours, where it needs one.
+    #[must_use]
+    #[inline]
+    pub(super) fn user_flow(&self) -> Option<Flow> {
+        if self.is_user_callee { self.callee } else { self.caller }
+    }
+
+    /// The flow to whom a request with this From tag is for, where it needs one.
+    #[must_use]
+    #[inline]
+    pub(super) fn flow_towards(&self, from_tag: &[u8]) -> Option<Flow> {
+        if !self.has_flow() {
+            return None;
+        }
+        if self.is_from_caller(from_tag) { self.callee } else { self.caller }
+    }
+
+    #[inline]
+    fn has_flow(&self) -> bool {
+        self.caller.is_some() || self.callee.is_some()
     }
 
     /// Whether a request with this From tag comes from the UA that began the dialog.
     #[must_use]
-    pub(super) fn is_from_caller(&self, from_tag: &[u8]) -> bool {
+    fn is_from_caller(&self, from_tag: &[u8]) -> bool {
         self.key.tag_hash(from_tag) == self.from_tag
     }
 }
@@ -206,6 +292,12 @@ fn flags(flow: Option<&Flow>) -> u8 {
     HAS_FLOW | remote | local
 }
 
+/// How far the flags of the user of ours are from those of the caller.
+#[inline]
+fn user_shift(flags: u8) -> u32 {
+    if flags & USER_IS_CALLEE != 0 { CALLEE_SHIFT } else { 0 }
+}
+
 struct Writer<'a> {
     bytes: &'a mut [u8; BYTES_MAX],
     used: usize,
@@ -230,6 +322,14 @@ impl Writer<'_> {
             self.put(addr.scope_id().to_le_bytes());
         }
         self.ip(flow.from.ip);
+    }
+
+    fn addr(&mut self, addr: SocketAddr) {
+        self.put(addr.port().to_le_bytes());
+        self.ip(addr.ip());
+        if let SocketAddr::V6(addr) = addr {
+            self.put(addr.scope_id().to_le_bytes());
+        }
     }
 
     fn ip(&mut self, ip: IpAddr) {
@@ -258,18 +358,26 @@ impl Reader<'_> {
         }
         let port = u16::from_le_bytes(self.take()?);
         let listener = ListenerId(u16::from_le_bytes(self.take()?));
-        let addr = if flags & REMOTE_IPV6 == 0 {
-            SocketAddr::from((self.take::<4>()?, port))
-        } else {
-            let ip = Ipv6Addr::from(self.take::<16>()?);
-            SocketAddr::V6(SocketAddrV6::new(ip, port, 0, u32::from_le_bytes(self.take()?)))
-        };
+        let addr = self.host(flags, port)?;
         let ip = if flags & LOCAL_IPV6 == 0 {
             IpAddr::from(self.take::<4>()?)
         } else {
             IpAddr::from(self.take::<16>()?)
         };
         Some(Some(Flow { to: Peer::udp(addr), from: LocalAddr { listener, ip } }))
+    }
+
+    fn addr(&mut self, flags: u8) -> Option<SocketAddr> {
+        let port = u16::from_le_bytes(self.take()?);
+        self.host(flags, port)
+    }
+
+    fn host(&mut self, flags: u8, port: u16) -> Option<SocketAddr> {
+        if flags & REMOTE_IPV6 == 0 {
+            return Some(SocketAddr::from((self.take::<4>()?, port)));
+        }
+        let ip = Ipv6Addr::from(self.take::<16>()?);
+        Some(SocketAddr::V6(SocketAddrV6::new(ip, port, 0, u32::from_le_bytes(self.take()?))))
     }
 }
 
@@ -283,11 +391,17 @@ mod tests {
     const OLD: [u8; 16] = *b"fedcba9876543210";
     const CALL_ID: &[u8] = b"c1@192.0.2.1";
 
-    fn flow(to: &str, listener: u16, from: &str) -> Flow {
-        Flow {
-            to: Peer::udp(to.parse().unwrap()),
-            from: LocalAddr { listener: ListenerId(listener), ip: from.parse().unwrap() },
-        }
+    fn end(addr: &str) -> End {
+        End { addr: addr.parse().unwrap(), flow: None, is_user: false }
+    }
+
+    fn user(end: End) -> End {
+        End { is_user: true, ..end }
+    }
+
+    fn flow(to: &str, listener: u16, from: &str) -> End {
+        let from = LocalAddr { listener: ListenerId(listener), ip: from.parse().unwrap() };
+        End { flow: Some(Flow { to: Peer::udp(to.parse().unwrap()), from }), ..end(to) }
     }
 
     fn text(cookie: &Cookie, keys: &[[u8; 16]], call_id: &[u8]) -> String {
@@ -307,43 +421,55 @@ mod tests {
         let six = flow("[fe80::1%7]:65535", 513, "fe80::9");
         let mixed = flow("192.0.2.1:1", u16::MAX, "::1");
         let mapped = flow("[::ffff:192.0.2.1]:1", 0, "192.0.2.9");
+        let (plain, plain6) = (end("192.0.2.7:5060"), end("[2001:db8::1]:1"));
         for (caller, callee) in [
-            (None, None),
-            (Some(four), None),
-            (None, Some(six)),
-            (Some(six), Some(six)),
-            (Some(mixed), Some(four)),
-            (Some(mapped), Some(mixed)),
+            (user(plain), plain6),
+            (plain6, user(plain)),
+            (plain, user(plain6)),
+            (user(four), plain),
+            (four, user(plain)),
+            (four, user(plain6)),
+            (plain, user(six)),
+            (user(plain6), six),
+            (user(six), user(six)),
+            (mixed, user(four)),
+            (user(mapped), mixed),
         ] {
-            let cookie = Cookie::new(b"from", caller, callee, &[KEY, OLD]);
+            let cookie = Cookie::new(b"from", &caller, &callee, &[KEY, OLD]);
             let text = text(&cookie, &[KEY, OLD], CALL_ID);
-            assert!(text.starts_with(";c=") && text.len() <= 129, "{text}");
+            assert!(text.starts_with(";c=") && text.len() <= 131, "{text}");
             assert_eq!(read(&text, CALL_ID, &[KEY]), Some(cookie));
             assert_eq!(read(&text, CALL_ID, &[OLD, KEY]), Some(cookie));
             assert_eq!(read(&text, CALL_ID, &[OLD]), None);
             assert_eq!(read(&text, CALL_ID, &[]), None);
             assert_eq!(read(&text, b"c1@192.0.2.", &[KEY]), None);
-            assert!(cookie.is_from_caller(b"from") && !cookie.is_from_caller(b"to"));
+            let (forth, back) = (cookie.flow_towards(b"from"), cookie.flow_towards(b"to"));
+            assert_eq!((forth, back), (callee.flow, caller.flow));
+            let user = if caller.is_user { caller } else { callee };
+            assert_eq!((cookie.user(), cookie.user_flow()), (user.addr, user.flow));
         }
-        let small = Cookie::new(b"from", None, None, &[KEY]);
-        assert_eq!(text(&small, &[KEY], CALL_ID).len(), 3 + 19);
+        let small = Cookie::new(b"from", &user(plain), &plain, &[KEY]);
+        assert_eq!(text(&small, &[KEY], CALL_ID).len(), 3 + 22);
+        assert!(small.is_user_at([192, 0, 2, 7].into()) && !small.is_user_at([192, 0, 2, 8].into()));
+        assert!(small.is_user_at("::ffff:192.0.2.7".parse().unwrap()));
     }
 
     #[test]
     fn a_key_that_was_replaced_is_good_for_what_it_sealed() {
-        let cookie = Cookie::new(b"from", None, None, &[OLD]);
+        let (a, b) = (flow("192.0.2.1:1", 0, "192.0.2.9"), user(end("192.0.2.2:2")));
+        let cookie = Cookie::new(b"from", &a, &b, &[OLD]);
         let before = text(&cookie, &[OLD], CALL_ID);
         let read_now = read(&before, CALL_ID, &[KEY, OLD]).unwrap();
         assert!(read_now.is_from_caller(b"from") && !read_now.is_from_caller(b"other"));
         assert_eq!(text(&read_now, &[KEY, OLD], CALL_ID), before);
         assert_eq!(text(&read_now, &[KEY], CALL_ID), "", "its key is gone");
-        assert_eq!(text(&Cookie::new(b"from", None, None, &[]), &[], CALL_ID), "");
+        assert_eq!(text(&Cookie::new(b"from", &a, &b, &[]), &[], CALL_ID), "");
     }
 
     #[test]
     fn what_was_changed_is_not_read() {
-        let cookie =
-            Cookie::new(b"from", Some(flow("192.0.2.1:5062", 0, "192.0.2.9")), None, &[KEY]);
+        let (a, b) = (flow("192.0.2.1:5062", 0, "192.0.2.9"), user(end("192.0.2.2:2")));
+        let cookie = Cookie::new(b"from", &a, &b, &[KEY]);
         let text = text(&cookie, &[KEY], CALL_ID);
         for place in 3..text.len() {
             for digit in b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.!" {
@@ -375,10 +501,9 @@ mod tests {
                 let mut digits = [0; TEXT_BYTES_MAX];
                 let used = base64url(&bytes[..sealed + MAC_BYTES], &mut digits).unwrap();
                 let text = format!(";c={}", core::str::from_utf8(&digits[..used]).unwrap());
-                if let Some(cookie) = read(&text, CALL_ID, &[KEY]) {
-                    let all = [cookie.caller, cookie.callee];
-                    assert_eq!(all.iter().flatten().count() > 0, length > 0);
-                }
+                let Some(cookie) = read(&text, CALL_ID, &[KEY]) else { continue };
+                let all = [cookie.caller, cookie.callee];
+                assert_eq!(all.iter().flatten().count(), (flags & 9).count_ones() as usize);
             }
         }
     }

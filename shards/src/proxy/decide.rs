@@ -12,7 +12,7 @@ use core::net::{IpAddr, SocketAddr};
 /// Whose a request is, as far as it counts for where it may go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Origin {
-    /// It belongs to a dialog that we let begin: it carries our cookie.
+    /// It belongs to a dialog that we let begin, and the end of it that has sent it is a user of ours.
     Dialog,
     /// A neighbour sent it.
     Neighbour,
@@ -77,9 +77,20 @@ impl Names<'_> {
         from: &mut Aor,
         trace: &mut impl Trace,
     ) -> Result<Sender, Refusal> {
-        if plan.cookie.is_some() {
+        if plan.is_trusted {
             trace.step("Record-Route cookie", b"good: in-dialog, neither challenged nor refused");
             return Ok(Sender::Is(Origin::Dialog));
+        }
+        if let Some(cookie) = &plan.cookie {
+            trace.step("Record-Route cookie", b"good, but not of a user of ours at this address");
+            // Whoever was called may be named in From like a user of ours and be none: it is not asked on its way to the caller.
+            let from_tag = message.from().tag.unwrap_or_default();
+            let flow = || cookie.flow_towards(from_tag).filter(|_| plan.route.is_none());
+            if !cookie.is_user_callee()
+                && (self.way_to_user(cookie, plan).is_some() || flow().is_some())
+            {
+                return Ok(Sender::Is(Origin::Stranger));
+            }
         }
         if plan.is_cookie_bad {
             trace.step("Record-Route cookie", b"absent or not ours: it authorises nothing");
@@ -121,19 +132,64 @@ impl Names<'_> {
         aor: &mut Aor,
         trace: &mut impl Trace,
     ) -> Result<Destination<'m>, Refusal> {
+        let named = plan.route.as_ref().unwrap_or(&plan.uri);
+        trace.step(if plan.route.is_some() { "Route" } else { "Request-URI" }, named.raw);
+        let Some(cookie) = &plan.cookie else {
+            return self.by_its_word(plan, origin, key, aor, trace);
+        };
+        if plan.route.is_none()
+            && let Some(flow) = cookie.flow_towards(from_tag)
+        {
+            trace.step("the cookie", b"knows where the UA behind NAT was seen");
+            return Ok(Destination::Flow(flow));
+        }
+        let origin = match origin {
+            Origin::Dialog | Origin::Known => origin,
+            // Where nothing has to be shown it could have begun the dialog just as well.
+            Origin::Claimed => Origin::Dialog,
+            Origin::Neighbour | Origin::Stranger => {
+                if let Some(way) = self.way_to_user(cookie, plan) {
+                    trace.step("it goes", b"to the user of ours whose dialog it is");
+                    return Ok(way);
+                }
+                origin
+            }
+        };
+        match self.by_its_word(plan, origin, key, aor, trace) {
+            Err(Refusal::NotARelay) => {
+                Hop::of(named).map_err(refusal)?;
+                trace.step("it goes", b"to the user of ours whose dialog it is, all the same");
+                Ok(user_of(cookie))
+            }
+            found => found,
+        }
+    }
+
+    /// The way of a request to the user of ours whose dialog it is, where it names an address of that user; `None` where it does
+    /// not.
+    fn way_to_user<'m>(&self, cookie: &Cookie, plan: &Plan<'m>) -> Option<Destination<'m>> {
+        let named = plan.route.as_ref().unwrap_or(&plan.uri);
+        match Hop::of(named) {
+            Ok(Hop::Address(addr)) if cookie.is_user_at(addr.ip()) && !self.is_own_socket(addr) => {
+                Some(Destination::Hop(Hop::Address(addr)))
+            }
+            Ok(_) | Err(_) => None,
+        }
+    }
+
+    /// Where a request goes by its Route or Request-URI, if whoever sent it may go there.
+    fn by_its_word<'m>(
+        &'m self,
+        plan: &Plan<'m>,
+        origin: Origin,
+        key: &[u8; 16],
+        aor: &mut Aor,
+        trace: &mut impl Trace,
+    ) -> Result<Destination<'m>, Refusal> {
         if let Some(route) = &plan.route {
-            trace.step("Route", route.raw);
             return self.elsewhere(route, origin, trace);
         }
         let uri = &plan.uri;
-        trace.step("Request-URI", uri.raw);
-        if origin == Origin::Dialog {
-            let flow = plan.cookie.and_then(|cookie| towards(&cookie, from_tag));
-            if let Some(flow) = flow {
-                trace.step("the cookie", b"knows where the UA behind NAT was seen");
-                return Ok(Destination::Flow(flow));
-            }
-        }
         if !uri.is_sip() {
             return Err(Refusal::UnsupportedScheme);
         }
@@ -149,7 +205,7 @@ impl Names<'_> {
         }
         // Within a dialog the Request-URI is a contact: where every domain is ours, only our own address is.
         let may_be_ours =
-            origin != Origin::Dialog || !self.here.domains.is_any() || self.is_own_address(uri);
+            plan.cookie.is_none() || !self.here.domains.is_any() || self.is_own_address(uri);
         if may_be_ours {
             match aor.set(key, uri, &self.here) {
                 Ok(()) if uri.user.is_some() => {
@@ -213,12 +269,10 @@ pub(super) fn refusal(reason: NoHop) -> Refusal {
     }
 }
 
-/// The flow to the other side of a dialog.
-fn towards(cookie: &Cookie, from_tag: &[u8]) -> Option<Flow> {
-    if cookie.caller.is_none() && cookie.callee.is_none() {
-        return None;
-    }
-    if cookie.is_from_caller(from_tag) { cookie.callee } else { cookie.caller }
+/// The user of ours whose dialog it is, where it was when the dialog began.
+fn user_of<'m>(cookie: &Cookie) -> Destination<'m> {
+    let addr = Hop::Address(cookie.user());
+    cookie.user_flow().map_or(Destination::Hop(addr), Destination::Flow)
 }
 
 /// The next hop towards a neighbour.

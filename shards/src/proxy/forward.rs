@@ -3,7 +3,7 @@
 
 use super::branch::{BranchText, Seal, Token, loop_hash};
 use super::contexts::{Branch, Cancel, Client, NONE, Timers, method_hash};
-use super::cookie::{Cookie, CookieText, Flow};
+use super::cookie::{Cookie, CookieText, End, Flow};
 use super::decide::Destination;
 use super::route::{Hop, Names, Plan, RECORD_ROUTE_PARAMS, is_forbidden};
 use super::targets::{self, Target};
@@ -64,6 +64,8 @@ pub(super) struct Onward<'m> {
     /// Where it came from, and where it arrived.
     pub(super) source: Peer,
     pub(super) local: LocalAddr,
+    /// Whether a user of ours has sent it, who has shown that or need not.
+    pub(super) is_from_user: bool,
 }
 
 /// Where a branch goes.
@@ -194,14 +196,13 @@ impl<'m> Aim<'m> {
         }
     }
 
-    /// Where a callee is seen who is not where its contact says.
-    fn callee_flow(&self, contact: Option<&Uri<'_>>) -> Option<Flow> {
-        let Aim::Binding(record) = *self else { return None };
-        if !record.path.is_empty() || record.from.addr.ip().is_unspecified() {
-            return None;
-        }
-        let is_there = Hop::is_at(contact?, record.from.addr);
-        (!is_there).then_some(Flow { to: record.from, from: record.to })
+    /// The callee, who is sent to at an address: a user of ours, if it is by a binding.
+    fn callee(&self, addr: SocketAddr, contact: Option<&Uri<'_>>) -> End {
+        let Aim::Binding(record) = *self else { return End { addr, flow: None, is_user: false } };
+        let is_straight = record.path.is_empty() && !record.from.addr.ip().is_unspecified();
+        let is_there = || contact.is_none_or(|uri| Hop::is_at(uri, addr));
+        let flow = (is_straight && !is_there()).then_some(Flow { to: record.from, from: record.to });
+        End { addr, flow, is_user: true }
     }
 }
 
@@ -247,17 +248,24 @@ fn request_uri<'t>(uri: &Uri<'t>, text: &'t mut Vec<u8>) -> Option<&'t [u8]> {
 }
 
 impl Onward<'_> {
-    /// Where a caller is seen who is not where its contact says. What came over another proxy is that proxy's business.
-    fn caller_flow(&self) -> Option<Flow> {
+    /// The caller.
+    fn caller(&self) -> End {
+        let is_elsewhere = self.is_caller_elsewhere();
+        let flow = is_elsewhere.then_some(Flow { to: self.source, from: self.local });
+        End { addr: self.source.addr, flow, is_user: self.is_from_user }
+    }
+
+    /// Whether the caller is not where its contact says. What came over another proxy is that proxy's business.
+    fn is_caller_elsewhere(&self) -> bool {
         let message = self.message;
         if message.has(HeaderId::RecordRoute) || write::has_other_via(message) {
-            return None;
+            return false;
         }
-        let contact = message.contacts().next()?.ok()?;
-        let crate::wire::Contact::Address(address) = contact else { return None };
-        let uri = Uri::parse(address.address.uri).ok()?;
-        let is_there = Hop::is_at(&uri, self.source.addr);
-        (!is_there).then_some(Flow { to: self.source, from: self.local })
+        let Some(Ok(crate::wire::Contact::Address(contact))) = message.contacts().next() else {
+            return false;
+        };
+        let uri = Uri::parse(contact.address.uri);
+        uri.is_ok_and(|uri| !Hop::is_at(&uri, self.source.addr))
     }
 
     /// Whether the request may begin a dialog, RFC 3261 12.1 and 16.6 step 4.
@@ -437,6 +445,7 @@ impl Proxy {
             &mut self.tools,
             onward,
             aim,
+            to.addr,
             from,
             &text,
             breadth,
@@ -555,13 +564,14 @@ pub(super) fn hash(
     loop_hash(&setup.loop_key, call, message, uri.raw, is_led_elsewhere)
 }
 
-/// Writes a request as it goes to its next hop, RFC 3261 16.6.
+/// Writes a request as it goes to its next hop `to`, RFC 3261 16.6.
 #[allow(clippy::too_many_arguments, reason = "each is another part of what is written")]
 pub(super) fn put_request(
     setup: &Setup,
     tools: &mut Tools,
     onward: &Onward<'_>,
     aim: Aim<'_>,
+    to: SocketAddr,
     from: LocalAddr,
     branch: &BranchText,
     breadth: Option<u16>,
@@ -576,13 +586,9 @@ pub(super) fn put_request(
     let contact = aim.contact();
     if onward.begins_dialog() {
         let from_tag = message.from().tag.unwrap_or_default();
-        Cookie::new(
-            from_tag,
-            onward.caller_flow(),
-            aim.callee_flow(contact.as_ref()),
-            &setup.keys.cookies,
-        )
-        .write(&setup.keys.cookies, message.call_id(), cookie);
+        let (caller, callee) = (onward.caller(), aim.callee(to, contact.as_ref()));
+        let keys = &setup.keys.cookies;
+        Cookie::new(from_tag, &caller, &callee, keys).write(keys, message.call_id(), cookie);
         let Some(in_via) = setup.via(local, in_text) else { return false };
         // RFC 5658 3: a change of address family or listener is recorded on both sides, the side it leaves by on top.
         let is_double = in_via != out_via;

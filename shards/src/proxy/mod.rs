@@ -13,6 +13,7 @@ mod decide;
 mod digits;
 mod forward;
 mod metrics;
+mod moved;
 mod policy;
 mod request;
 mod response;
@@ -46,6 +47,7 @@ use alloc::vec::Vec;
 use branch::LoopKey;
 use contexts::Contexts;
 use core::net::SocketAddr;
+use moved::Moved;
 use route::{Names, Sign};
 
 /// What a proxy is told at its start.
@@ -116,6 +118,7 @@ pub struct Proxy {
     contexts: Contexts,
     /// Who has to show who they are, where anybody has to.
     authenticator: Option<Authenticator>,
+    moved: Moved,
     tools: Tools,
     /// A message that is read again, and a request that is sent to further targets meanwhile.
     reader: Reader,
@@ -246,6 +249,7 @@ impl Proxy {
                 settings.transaction_bytes,
             ),
             authenticator,
+            moved: Moved::new(),
             tools: Tools {
                 edits: Edits::new(),
                 from: Aor::new(),

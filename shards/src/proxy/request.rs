@@ -161,13 +161,17 @@ impl Proxy {
         if !self.contexts.has_room() {
             return Err(Denied::Refused(Refusal::TransactionsFull));
         }
-        let plan = plan(message, uri, &self.setup.names(datagram.to)).map_err(Denied::Refused)?;
+        let source = datagram.from;
+        let mut plan = plan(message, uri, source.addr.ip(), &self.setup.names(datagram.to))
+            .map_err(Denied::Refused)?;
+        self.follow(request, &mut plan);
         let loop_hash = forward::hash(&self.setup, request.hash.seed, message, &plan, uri);
         let breadth = self.validate(message, loop_hash, datagram.to).map_err(Denied::Refused)?;
         let origin = self.origin(request, &plan, fingerprint, around)?;
         self.metrics.bad_cookies += u64::from(plan.is_cookie_bad && plan.cookie.is_none());
-        let onward =
-            Onward { message, plan: &plan, loop_hash, source: datagram.from, local: datagram.to };
+        let is_from_user = matches!(origin, Origin::Known | Origin::Claimed);
+        let (plan, local) = (&plan, datagram.to);
+        let onward = Onward { message, plan, loop_hash, source, local, is_from_user };
         self.pass(request, fingerprint, origin, breadth, &onward, around)
     }
 
@@ -229,12 +233,25 @@ impl Proxy {
             salt: fingerprint.low(),
         };
         match authenticator.authenticate(around.now, request.wall, &asked) {
-            Ok(()) => Ok(Origin::Known),
+            Ok(()) => {
+                if plan.cookie.is_some() {
+                    // What is sent next may be an ACK, which can't be asked.
+                    self.moved.remember(request.hash, datagram.from.addr.ip());
+                }
+                Ok(Origin::Known)
+            }
             Err(Denied::Refused(refusal)) => Err(Denied::Refused(refusal)),
             Err(Denied::Challenged(challenge)) => {
                 self.metrics.challenged[challenge.cause.index()] += 1;
                 Err(Denied::Challenged(authenticator.challenge(caller, &challenge, around.out)))
             }
+        }
+    }
+
+    /// Trusts a request within a dialog whose user has moved and has shown that.
+    pub(super) fn follow(&self, request: &Request<'_>, plan: &mut Plan<'_>) {
+        if plan.cookie.is_some() && !plan.is_trusted {
+            plan.is_trusted = self.moved.has(request.hash, request.datagram.from.addr.ip());
         }
     }
 
@@ -270,7 +287,7 @@ impl Proxy {
                 self.pass_to_user(request, fingerprint, hash, breadth, onward, around)
             }
             destination @ (Destination::Hop(_) | Destination::Flow(_)) => {
-                let id = self.open(request, fingerprint, breadth, None)?;
+                let id = self.open(request, fingerprint, breadth, onward.is_from_user, None)?;
                 send_trying(request, around.out);
                 let aim = Aim::Destination(destination);
                 let each = onward.max_breadth();
@@ -292,7 +309,7 @@ impl Proxy {
     ) -> Result<Passed, Denied<Verdict>> {
         let home = self.setup.homes.home(hash.place);
         if home != self.setup.core {
-            let id = self.open(request, fingerprint, breadth, None)?;
+            let id = self.open(request, fingerprint, breadth, onward.is_from_user, None)?;
             send_trying(request, around.out);
             if let Some(context) = self.contexts.context_mut(id) {
                 context.waits = Waits::Location { attempts: 0 };
@@ -302,7 +319,7 @@ impl Proxy {
         }
         if let Some(only) = targets::only(around.location, hash, around.now) {
             // It is used up at once, so that there is no set to keep.
-            let id = self.open(request, fingerprint, breadth, None)?;
+            let id = self.open(request, fingerprint, breadth, onward.is_from_user, None)?;
             send_trying(request, around.out);
             let (aim, each) = (Aim::Binding(only), onward.max_breadth());
             let sent = self.branch(around.now, id, onward, aim, each, around.out);
@@ -318,7 +335,7 @@ impl Proxy {
         let kept = self.contexts.keep(&set);
         self.tools.set = set;
         let kept = kept.map_err(|Full| Denied::Refused(Refusal::TransactionsFull))?;
-        let id = self.open(request, fingerprint, breadth, Some(kept))?;
+        let id = self.open(request, fingerprint, breadth, onward.is_from_user, Some(kept))?;
         send_trying(request, around.out);
         let sent = self.next_targets(around.now, id, onward, around.out);
         Ok(Passed::On(self.passed(id, sent, around)))
@@ -356,6 +373,7 @@ impl Proxy {
         request: &Request<'_>,
         fingerprint: Fingerprint,
         breadth: u16,
+        is_from_user: bool,
         targets: Option<crate::store::Ref>,
     ) -> Result<u32, Denied<Verdict>> {
         let full = |Full| Denied::Refused(Refusal::TransactionsFull);
@@ -390,6 +408,7 @@ impl Proxy {
             pending: 0,
             breadth,
             is_cancelled: false,
+            is_from_user,
             timers: Timers::NONE,
         });
         if opened.is_err() {

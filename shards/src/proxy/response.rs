@@ -330,16 +330,17 @@ impl Proxy {
         then: impl FnOnce(&mut Self, &Onward<'_>) -> T,
     ) -> Option<T> {
         let context = self.contexts.context(id)?;
-        let (source, local, seed) = (context.source, context.local, context.seed);
+        let Context { source, local, seed, is_from_user, .. } = *context;
         // Apart from the proxy while it works on it.
         let mut reader = self.requests.take()?;
         let message = context.request.and_then(|kept| reader.read(self.contexts.bytes(kept)));
         let setup = Arc::clone(&self.setup);
         let done = message.as_ref().and_then(|message| {
             let StartLine::Request { uri, .. } = message.start_line() else { return None };
-            let plan = plan(message, uri, &setup.names(local)).ok()?;
+            let plan = plan(message, uri, source.addr.ip(), &setup.names(local)).ok()?;
             let loop_hash = forward::hash(&setup, seed, message, &plan, uri);
-            Some(then(self, &Onward { message, plan: &plan, loop_hash, source, local }))
+            let plan = &plan;
+            Some(then(self, &Onward { message, plan, loop_hash, source, local, is_from_user }))
         });
         self.requests = Some(reader);
         done

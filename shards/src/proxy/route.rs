@@ -127,17 +127,20 @@ pub(super) struct Plan<'m> {
     pub(super) leaves_by: Option<ListenerId>,
     /// What we put into Record-Route when the dialog began, in a request within it.
     pub(super) cookie: Option<Cookie>,
+    /// Whether it comes from where the user of ours was when the dialog began.
+    pub(super) is_trusted: bool,
     /// A Route was ours, or claimed to be, without a cookie that is good.
     pub(super) is_cookie_bad: bool,
 }
 
-/// Works out what Route and Request-URI say.
+/// Works out what Route and Request-URI of a request from `source` say.
 ///
 /// # Errors
 /// A Route that can't be read.
 pub(super) fn plan<'m>(
     message: &Message<'m>,
     request_uri: &Uri<'m>,
+    source: IpAddr,
     names: &Names<'_>,
 ) -> Result<Plan<'m>, Refusal> {
     let mut plan = Plan {
@@ -150,6 +153,7 @@ pub(super) fn plan<'m>(
         route: None,
         leaves_by: None,
         cookie: None,
+        is_trusted: false,
         is_cookie_bad: false,
     };
     if !message.has(HeaderId::Route) {
@@ -159,6 +163,7 @@ pub(super) fn plan<'m>(
         plan.routes_removed = 1;
         plan.is_only_route_removed = true;
         plan.leaves_by = Some(listener);
+        plan.is_trusted = cookie.is_user_at(source);
         plan.cookie = Some(cookie);
         return Ok(plan);
     }
@@ -171,7 +176,7 @@ pub(super) fn plan<'m>(
         && names.is_own(request_uri)
         && let Some(last) = message.addresses(HeaderId::Route).last()
     {
-        plan.read_own(request_uri, message, names);
+        plan.read_own(request_uri, message, source, names);
         plan.uri = Uri::parse(last.map_err(Refusal::Malformed)?.uri).map_err(Refusal::Malformed)?;
         plan.is_uri_changed = true;
         plan.is_last_route_removed = true;
@@ -187,7 +192,7 @@ pub(super) fn plan<'m>(
     while let Some(uri) = plan.route
         && names.is_own(&uri)
     {
-        plan.read_own(&uri, message, names);
+        plan.read_own(&uri, message, source, names);
         plan.routes_removed += 1;
         plan.route = next().map_err(Refusal::Malformed)?;
     }
@@ -224,14 +229,24 @@ fn usual_route(
 }
 
 impl<'m> Plan<'m> {
-    /// Reads what one of our own Routes says.
-    fn read_own(&mut self, uri: &Uri<'m>, message: &Message<'m>, names: &Names<'_>) {
+    /// Reads what one of our own Routes says. Where there are several the last is that of the side it goes to, and any of them may
+    /// show who has sent it.
+    fn read_own(
+        &mut self,
+        uri: &Uri<'m>,
+        message: &Message<'m>,
+        source: IpAddr,
+        names: &Names<'_>,
+    ) {
         self.leaves_by = names.listener(uri).or(self.leaves_by);
         // RFC 3261 12.2.1.1: a request within a dialog has the tag of either side. One that begins another dialog is none.
         let is_within = message.to().tag.is_some();
         let cookie = Cookie::read(uri, message.call_id(), names.cookies);
         match cookie.filter(|_| is_within) {
-            Some(cookie) => self.cookie = Some(cookie),
+            Some(cookie) => {
+                self.is_trusted |= cookie.is_user_at(source);
+                self.cookie = Some(cookie);
+            }
             None => self.is_cookie_bad = true,
         }
     }
@@ -318,7 +333,7 @@ mod tests {
     use super::*;
     use crate::io::LocalAddr;
     use crate::location::Domains;
-    use crate::proxy::cookie::CookieText;
+    use crate::proxy::cookie::{CookieText, End};
     use crate::wire::tests::with;
     use alloc::format;
     use alloc::string::String;
@@ -338,7 +353,10 @@ mod tests {
             .map(|name| plain.sign(name.as_bytes()).unwrap());
         let signed = Names { signs: &signs, ..plain };
         let mut cookie = CookieText::new();
-        Cookie::new(b"f", None, None, &KEYS).write(&KEYS, b"c", &mut cookie);
+        let end =
+            |addr: &str, is_user| End { addr: addr.parse().unwrap(), flow: None, is_user };
+        let ends = (end("192.0.2.1:5060", true), end("192.0.2.2:5060", false));
+        Cookie::new(b"f", &ends.0, &ends.1, &KEYS).write(&KEYS, b"c", &mut cookie);
         let good = core::str::from_utf8(cookie.as_bytes()).unwrap();
         let bad = good.replace(";c=", ";c=A");
         let own = |port: u16, cookie: &str| format!("<sip:198.51.100.1:{port};lr{cookie}>");
@@ -372,14 +390,17 @@ mod tests {
                     };
                     let is_usual = usual_route(message, uri, &signed).is_some();
                     recognised += u32::from(is_usual);
+                    let source = [192, 0, 2, 1].into();
                     let [mut with, without] =
-                        [&signed, &plain].map(|names| plan(message, uri, names));
+                        [&signed, &plain].map(|names| plan(message, uri, source, names));
                     // That is all that is known more.
                     if let Ok(with) = &mut with {
                         assert_eq!(with.is_only_route_removed, is_usual);
                         with.is_only_route_removed = false;
                     }
                     assert_eq!(format!("{with:?}"), format!("{without:?}"), "{text}");
+                    let plan = with.unwrap();
+                    assert_eq!(plan.is_trusted, plan.cookie.is_some(), "{text}");
                 });
             }
         }

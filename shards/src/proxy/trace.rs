@@ -2,7 +2,6 @@
 
 use super::Proxy;
 use super::decide::{Destination, Origin, Sender, Trace};
-use super::forward::Onward;
 use super::route::{Hop, plan};
 use super::targets;
 use crate::io::{Instant, LocalAddr, Peer};
@@ -100,7 +99,7 @@ impl Proxy {
         let Asked { source, local, .. } = *asked;
         let setup = Arc::clone(&self.setup);
         let names = setup.names(local);
-        let plan = plan(message, uri, &names)?;
+        let plan = plan(message, uri, source.addr.ip(), &names)?;
         let asks = self.asks(local);
         let key = &setup.keys.home;
         let from = &mut self.tools.from;
@@ -112,10 +111,9 @@ impl Proxy {
                 Origin::Known
             }
         };
-        let onward = Onward { message, plan: &plan, loop_hash: 0, source, local };
         let from_tag = message.from().tag.unwrap_or_default();
         let to = &mut self.tools.to;
-        match names.destination(onward.plan, origin, from_tag, key, to, trace)? {
+        match names.destination(&plan, origin, from_tag, key, to, trace)? {
             Destination::Server => trace.step("answered", b"by this server"),
             Destination::Hop(Hop::Address(addr)) => trace.address("next hop", addr),
             Destination::Hop(Hop::Name(name, _)) => trace.step("next hop, by name", name),
