@@ -146,10 +146,19 @@ fn token(config: &Config) -> Result<Option<Arc<Token>>, String> {
 /// Who looks names up. A node without name servers serves all the same: it knows its users by their addresses.
 fn names(config: &Config) -> Names {
     let listeners: Vec<_> = config.listeners.iter().map(|listener| listener.udp).collect();
-    Names::new(&config.proxy.resolvers, &listeners).unwrap_or_else(|sentence| {
+    let names = Names::new(&config.proxy.resolvers, &listeners).unwrap_or_else(|sentence| {
         warn!("{sentence}; nothing is sent to next hops that are names");
         Names::none()
-    })
+    });
+    let of_neighbours = config.neighbours.iter().flat_map(|neighbour| {
+        let next_hop = match &neighbour.next_hop {
+            Some(proxy::NextHop::Name { host, .. }) => Some(host.as_bytes()),
+            Some(proxy::NextHop::Address(_)) | None => None,
+        };
+        let domains = neighbour.domains.iter().map(|domain| domain.as_str().as_bytes());
+        domains.chain(next_hop)
+    });
+    names.with_neighbours(of_neighbours)
 }
 
 /// The keys of this node, which also know what was sealed with the secret before.

@@ -302,6 +302,47 @@ fn what_is_too_much_is_refused_at_once_and_counted() {
 }
 
 #[test]
+fn what_is_known_and_what_a_neighbour_is_called_needs_none_of_the_places_of_others() {
+    let server = Server::start();
+    let neighbours = [&b"Many.test."[..], b"silent.test"];
+    let names = server.names(&["127.0.0.1:5060"]).with_neighbours(neighbours);
+    let most = u32::try_from(UNDER_WAY_MAX).unwrap();
+    let (places, all) = (Arc::clone(&names.under_way), names.of_neighbours.clone());
+    let world = World::new(Io::Epoll, names);
+    let known = world.ask("both.test");
+    let taken = places.try_acquire_many_owned(most).unwrap();
+    assert_eq!(world.ask("both.TEST."), known);
+    assert_eq!(world.ask("missing.test"), NOTHING);
+    assert_eq!(world.names.counts().refused, 1);
+    assert_eq!(world.ask("many.test").len(), 8);
+    assert_eq!(server.asked("missing.test."), [0, 0]);
+    // One neighbour's name takes nothing from another's either.
+    let most = u32::try_from(UNDER_WAY_OF_NEIGHBOUR_MAX).unwrap();
+    let silent = Arc::clone(&all[&b"silent.test"[..]]).try_acquire_many_owned(most).unwrap();
+    assert_eq!(world.ask("silent.test"), NOTHING);
+    assert_eq!((world.names.counts().refused, server.asked("silent.test.")), (2, [0, 0]));
+    assert_eq!(world.ask("MANY.test.").len(), 8);
+    drop((taken, silent));
+}
+
+#[test]
+fn what_is_kept_holds_as_long_as_it_may_and_is_bounded() {
+    let mut kept = Kept::default();
+    let (now, ip) = (std::time::Instant::now(), [IpAddr::from([192, 0, 2, 1])]);
+    let soon = now + Duration::from_secs(60);
+    kept.keep(key(b"A.test."), &ip, soon);
+    kept.keep(key(b"none.test"), &[], soon);
+    assert_eq!(kept.find(b"a.test", now), Some(ip.to_vec()));
+    assert_eq!((kept.find(b"a.test", soon), kept.find(b"none.test", now)), (None, None));
+    for number in 0..2 * KEPT_MAX {
+        let until = if number % 2 == 0 { now } else { soon };
+        kept.keep(format!("{number}").into_bytes().into(), &ip, until);
+        assert!(kept.0.len() <= KEPT_MAX);
+    }
+    assert_eq!(kept.find(b"a.test", now), Some(ip.to_vec()), "what holds makes no room");
+}
+
+#[test]
 fn without_name_servers_no_name_is_known() {
     let world = World::new(Io::Epoll, Names::none());
     assert_eq!(world.ask("both.test"), NOTHING);
