@@ -139,13 +139,8 @@ impl Proxy {
             local: datagram.to,
             is_from_user: false,
         };
-        let destination = request::destination(
-            &onward,
-            origin,
-            &names,
-            &setup.keys.home,
-            &mut self.tools.to,
-        );
+        let destination =
+            request::destination(&onward, origin, &names, &setup.keys.home, &mut self.tools.to);
         let verdict = match destination {
             Ok(Destination::Hop(Hop::Address(addr))) => {
                 match setup.local_for(addr, datagram.to, plan.leaves_by) {
@@ -260,6 +255,7 @@ impl Proxy {
             to: Peer::udp(SocketAddr::new(IpAddr::from([0, 0, 0, 0]), port)),
             from: onward.local,
             request: Some(kept),
+            further: None,
             cancel: Cancel::No,
             timers,
         };

@@ -91,6 +91,8 @@ pub(super) struct Branch {
     pub(super) from: LocalAddr,
     /// What was sent; nothing once it needs not be sent again, cancelled or acknowledged.
     pub(super) request: Option<Ref>,
+    /// The addresses that its next hop has besides; see `further`.
+    pub(super) further: Option<Ref>,
     pub(super) cancel: Cancel,
     pub(super) timers: Timers,
 }
@@ -333,6 +335,7 @@ impl Contexts {
         self.settled_branches.remove(id);
         self.branch_timers.cancel(id);
         self.drop(branch.request);
+        self.drop(branch.further);
         let Some(context) = self.contexts.at_mut(branch.context) else { return };
         if context.first == id {
             context.first = branch.next;

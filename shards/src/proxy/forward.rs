@@ -36,8 +36,8 @@ pub(super) struct Texts {
     route_after: Vec<u8>,
     uri: Vec<u8>,
     cookie: CookieText,
-    /// A target that waits for the address of its next hop.
-    target: Vec<u8>,
+    /// A target that waits for the address of its next hop, or for another address of it.
+    pub(super) target: Vec<u8>,
 }
 
 impl Texts {
@@ -201,7 +201,8 @@ impl<'m> Aim<'m> {
         let Aim::Binding(record) = *self else { return End { addr, flow: None, is_user: false } };
         let is_straight = record.path.is_empty() && !record.from.addr.ip().is_unspecified();
         let is_there = || contact.is_none_or(|uri| Hop::is_at(uri, addr));
-        let flow = (is_straight && !is_there()).then_some(Flow { to: record.from, from: record.to });
+        let flow =
+            (is_straight && !is_there()).then_some(Flow { to: record.from, from: record.to });
         End { addr, flow, is_user: true }
     }
 }
@@ -536,7 +537,8 @@ impl Proxy {
     }
 }
 
-fn new_branch(context: u32, onward: &Onward<'_>, to: Peer, from: LocalAddr) -> Branch {
+/// A branch of a context that is not sent yet.
+pub(super) fn new_branch(context: u32, onward: &Onward<'_>, to: Peer, from: LocalAddr) -> Branch {
     debug_assert!(context != NONE || onward.message.cseq().method == Method::Ack);
     Branch {
         context,
@@ -547,6 +549,7 @@ fn new_branch(context: u32, onward: &Onward<'_>, to: Peer, from: LocalAddr) -> B
         to,
         from,
         request: None,
+        further: None,
         cancel: Cancel::No,
         timers: Timers::NONE,
     }

@@ -12,6 +12,7 @@ mod cookie;
 mod decide;
 mod digits;
 mod forward;
+mod further;
 mod metrics;
 mod moved;
 mod policy;

@@ -125,9 +125,12 @@ impl Proxy {
                 branch.timers.end = around.now.plus(LIFETIME);
                 let is_cancelled = branch.cancel != Cancel::No;
                 self.contexts.arm_branch(id);
+                let further = if status == 503 { self.take_further(id) } else { None };
                 self.acknowledge(id, message, around);
                 self.contexts.settle_branch(id);
-                self.consider(context, status, is_cancelled, Some(message), around);
+                if !self.try_further(context, further, around) {
+                    self.consider(context, status, is_cancelled, Some(message), around);
+                }
                 forwarded()
             }
             client::Action::Acknowledge => {
@@ -161,12 +164,15 @@ impl Proxy {
             // RFC 4320 4.1: whoever asked would get nothing from it but load.
             (client::Action::Pass, client::Event::Provisional) => absorbed(),
             (client::Action::Pass, _) => {
+                let further = if status == 503 { self.take_further(id) } else { None };
                 // RFC 3261 17.1.2.2: what Timer K would absorb has no transaction any more, which comes to the same.
                 self.contexts.end_branch(id);
                 if event == client::Event::Success {
                     return self.pass_success(context, message, around);
                 }
-                self.consider(context, status, false, Some(message), around);
+                if !self.try_further(context, further, around) {
+                    self.consider(context, status, false, Some(message), around);
+                }
                 forwarded()
             }
             (
@@ -234,9 +240,12 @@ impl Proxy {
         let context = branch.context;
         if action == client::Action::Failed {
             self.metrics.unreachable += 1;
+            let further = self.take_further(id);
             self.contexts.end_branch(id);
-            // RFC 3261 16.9: as if it were a 503, which is a 500 to others.
-            self.consider(context, 500, false, None, around);
+            if !self.try_further(context, further, around) {
+                // RFC 3261 16.9: as if it were a 503, which is a 500 to others.
+                self.consider(context, 500, false, None, around);
+            }
         }
         absorbed
     }
@@ -293,6 +302,8 @@ impl Proxy {
             (branch.to, branch.from, branch.request) = (Peer::udp(to), from, None);
         }
         self.contexts.drop(target);
+        let breadth = each.map_or(0, |share| u8::try_from(share).unwrap_or(u8::MAX));
+        self.keep_further(handle.index, to, addresses, breadth, target.is_some());
         let set = core::mem::take(&mut self.tools.set);
         let launched = self.with_request(context_id, |proxy, onward| {
             let aim = if target.is_some() {

@@ -69,9 +69,14 @@ impl Proxy {
             }
             client::Action::TimedOut => {
                 self.metrics.timeouts += 1;
+                // RFC 4321 1.2: who sent another request than INVITE has given up by now.
+                let is_invite = matches!(client, Client::Invite(_));
+                let further = if is_invite { self.take_further(id) } else { None };
                 self.contexts.end_branch(id);
-                // RFC 3261 16.9: as if it were a 408.
-                self.consider(context, 408, false, None, around);
+                if !self.try_further(context, further, around) {
+                    // RFC 3261 16.9: as if it were a 408.
+                    self.consider(context, 408, false, None, around);
+                }
             }
             client::Action::Forget => {
                 self.contexts.end_branch(id);
