@@ -20,7 +20,7 @@ use shards::proxy;
 use shards::shard::{Errand, Gauges, Homes, Keys, Metrics, Settings, Shard};
 use shards::store::Prefetch;
 use std::io::ErrorKind;
-use std::net::TcpListener;
+use std::net::{IpAddr, TcpListener};
 use std::process;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -183,12 +183,26 @@ fn settings(
     delivery: Delivery,
 ) -> Vec<Settings> {
     let mut settings = config.shard_settings(limits, keys, subscribers);
+    let host = host(config);
+    settings.iter_mut().for_each(|core| core.proxy.host = Arc::clone(&host));
     if delivery == Delivery::ToTheFirstCore {
         assert!(limits.cores > 1, "a core that is no home needs one that is");
         let homes = Homes { first: CoreId(1), count: limits.cores - 1 };
         settings.iter_mut().for_each(|core| core.homes = homes);
     }
     settings
+}
+
+/// The addresses of this host, where a listener is reached at all of them. Without them the one that a message reached is known.
+fn host(config: &Config) -> Arc<[IpAddr]> {
+    if !config.listeners.iter().any(|listener| listener.udp.ip().is_unspecified()) {
+        return Arc::new([]);
+    }
+    let addresses = sys::interfaces::addresses().unwrap_or_else(|error| {
+        warn!("the addresses of this host can't be had: {error}");
+        Vec::new()
+    });
+    addresses.into()
 }
 
 /// Reads the subscribers and tells what there is to tell; nobody without authentication. A reload calls it too, and keeps those

@@ -78,6 +78,8 @@ impl Config {
             timer_c_secs: self.proxy.timer_c_secs,
             neighbours: neighbours.collect(),
             listeners: listeners.collect(),
+            // Nobody can configure them: the process asks the host.
+            host: Arc::new([]),
         }
     }
 

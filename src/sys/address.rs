@@ -53,6 +53,26 @@ impl Name {
         }
     }
 
+    /// A copy of an address; `None` for none and for any family but the two.
+    ///
+    /// # Safety
+    /// Null, or the beginning of an address as long as its family says.
+    pub(super) unsafe fn copied(addr: *const libc::sockaddr) -> Option<Name> {
+        // SAFETY: the caller's promise.
+        let family = unsafe { addr.as_ref() }?.sa_family;
+        let mut name = Name::EMPTY;
+        match i32::from(family) {
+            // SAFETY: the family says that it is one, and copies need not be aligned.
+            libc::AF_INET => name.v4 = unsafe { addr.cast::<libc::sockaddr_in>().read_unaligned() },
+            // SAFETY: as above.
+            libc::AF_INET6 => {
+                name.v6 = unsafe { addr.cast::<libc::sockaddr_in6>().read_unaligned() };
+            }
+            _ => return None,
+        }
+        Some(name)
+    }
+
     /// Reads the address the kernel wrote; `None` for any other family.
     pub(super) fn read(&self) -> Option<SocketAddr> {
         // SAFETY: every variant starts with the family, and all bytes are initialised by EMPTY, write or the kernel.

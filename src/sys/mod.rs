@@ -6,6 +6,7 @@ pub mod cpu;
 pub mod epoll;
 pub mod errors;
 pub mod event;
+pub mod interfaces;
 pub mod memory;
 pub mod prefetch;
 pub mod receive;

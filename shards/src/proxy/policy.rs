@@ -13,6 +13,8 @@ pub struct Policy {
     pub neighbours: Arc<[Neighbour]>,
     /// What holds for each listener, by [`ListenerId`](crate::io::ListenerId).
     pub listeners: Arc<[ListenerPolicy]>,
+    /// The addresses of this host, at all of which a listener of the unspecified address is reached.
+    pub host: Arc<[IpAddr]>,
 }
 
 /// What holds for a listener.
@@ -82,7 +84,12 @@ impl Network {
 impl Default for Policy {
     /// No neighbours, and listeners that challenge and are called by their addresses.
     fn default() -> Self {
-        Policy { timer_c_secs: 185, neighbours: Arc::new([]), listeners: Arc::new([]) }
+        Policy {
+            timer_c_secs: 185,
+            neighbours: Arc::new([]),
+            listeners: Arc::new([]),
+            host: Arc::new([]),
+        }
     }
 }
 

@@ -57,9 +57,18 @@ impl Names<'_> {
     pub(super) fn is_own_socket(&self, addr: SocketAddr) -> bool {
         self.here.listeners.iter().any(|listener| {
             let is_same = listener.ip() == addr.ip();
-            let is_any = listener.ip().is_unspecified() && self.here.to.ip == addr.ip();
-            listener.port() == addr.port() && (is_same || is_any)
+            let is_any = || {
+                listener.ip().is_unspecified()
+                    && listener.is_ipv4() == addr.is_ipv4()
+                    && self.is_this_host(addr.ip())
+            };
+            listener.port() == addr.port() && (is_same || is_any())
         })
+    }
+
+    /// Whether an address is one of this host, RFC 1122 3.2.1.3 (g) and RFC 4291 2.5.3: all that is loopback is.
+    fn is_this_host(&self, ip: IpAddr) -> bool {
+        self.here.to.ip == ip || ip.is_loopback() || self.policy.host.contains(&ip)
     }
 
     /// The listener that a URI names by its address, or as it is advertised.
@@ -353,8 +362,7 @@ mod tests {
             .map(|name| plain.sign(name.as_bytes()).unwrap());
         let signed = Names { signs: &signs, ..plain };
         let mut cookie = CookieText::new();
-        let end =
-            |addr: &str, is_user| End { addr: addr.parse().unwrap(), flow: None, is_user };
+        let end = |addr: &str, is_user| End { addr: addr.parse().unwrap(), flow: None, is_user };
         let ends = (end("192.0.2.1:5060", true), end("192.0.2.2:5060", false));
         Cookie::new(b"f", &ends.0, &ends.1, &KEYS).write(&KEYS, b"c", &mut cookie);
         let good = core::str::from_utf8(cookie.as_bytes()).unwrap();

@@ -130,6 +130,10 @@ fn set(settings: &mut Settings, words: &[&str]) -> Result<(), String> {
             let before = settings.proxy.neighbours.iter().cloned();
             settings.proxy.neighbours = before.chain([neighbour]).collect();
         }
+        ["host", addrs @ ..] => {
+            let addrs: Result<Vec<_>, _> = addrs.iter().map(|addr| addr.parse()).collect();
+            settings.proxy.host = addrs.map_err(|_| "host wants addresses".to_owned())?.into();
+        }
         ["challenge", "off"] => {
             change_listeners(settings, |_, listener| listener.challenges = false);
         }

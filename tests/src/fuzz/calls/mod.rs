@@ -116,6 +116,7 @@ impl World {
                 },
                 ListenerPolicy::default(),
             ]),
+            host: Arc::new([]),
         };
         let is_any = bytes.below(4) == 3;
         let domains = if is_any {

@@ -161,6 +161,7 @@ impl Plan {
                 timer_c_secs: Self::TIMER_C_SECS,
                 neighbours: Arc::new([neighbour]),
                 listeners: Arc::new([]),
+                host: Arc::new([]),
             },
             realm: None,
             limits: Limits {
