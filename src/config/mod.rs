@@ -203,6 +203,9 @@ pub struct Neighbour {
     pub domains: Vec<Domain>,
     /// Where requests for them go; `None`: to the address of the domain itself.
     pub next_hop: Option<NextHop>,
+    /// Whether P-Asserted-Identity, P-Preferred-Identity and Remote-Party-ID that come from its networks are passed on, RFC 3325;
+    /// false by default.
+    pub asserts_identity: bool,
 }
 
 /// How large messages may be and what is remembered of them. A message beyond gets an error response, or is dropped and

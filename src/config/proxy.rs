@@ -110,6 +110,7 @@ fn neighbour(
     let networks = networks(&mut section, seen);
     let domains = domains(&mut section, others, seen);
     let next_hop = next_hop(&mut section, others.listeners);
+    let asserts_identity = section.boolean("asserts_identity");
     section.require("name", "what to call it, as in name = \"carrier-a\"");
     if networks.is_none() && domains.is_none() {
         section.problem_of(
@@ -121,12 +122,17 @@ fn neighbour(
         let message = "is written, but no domains, expected the domains whose requests go there";
         section.problem(next_hop, message);
     }
+    if let (Some(asserts), None) = (&asserts_identity, &networks) {
+        let message = "is written, but no networks, expected where its messages come from";
+        section.problem(asserts, message);
+    }
     section.finish();
     Some(Neighbour {
         name: name?,
         networks: networks.unwrap_or_default(),
         domains: domains.unwrap_or_default(),
         next_hop: next_hop.map(|field| field.value),
+        asserts_identity: asserts_identity.is_some_and(|field| field.value),
     })
 }
 

@@ -69,6 +69,7 @@ impl Config {
             networks: one.networks.as_slice().into(),
             domains: one.domains.iter().map(|domain| domain.as_str().as_bytes().into()).collect(),
             next_hop: one.next_hop.clone(),
+            asserts_identity: one.asserts_identity,
         });
         let listeners = self.listeners.iter().map(|one| proxy::ListenerPolicy {
             advertised: one.advertise.as_ref().map(|public| public.to_string().into()),

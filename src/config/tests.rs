@@ -70,6 +70,7 @@ fn every_key_arrives_where_it_belongs() {
         networks = ["192.0.2.128/25", "2001:db8::1"]
         domains = ["Carrier-A.test", "198.51.100.7"]
         next_hop = "192.0.2.10:5060"
+        asserts_identity = true
         [[neighbour]]
         name = "carrier-b"
         domains = ["b.carrier.test"]
@@ -141,6 +142,7 @@ fn every_key_arrives_where_it_belongs() {
                     networks: vec![network("192.0.2.128", 25), network("2001:db8::1", 128)],
                     domains: vec![domain("carrier-a.test"), domain("198.51.100.7")],
                     next_hop: Some(NextHop::Address("192.0.2.10:5060".parse().unwrap())),
+                    asserts_identity: true,
                 },
                 Neighbour {
                     name: "carrier-b".into(),
@@ -150,12 +152,14 @@ fn every_key_arrives_where_it_belongs() {
                         host: "proxy.carrier-b.test".into(),
                         port: 5070,
                     }),
+                    asserts_identity: false,
                 },
                 Neighbour {
                     name: "callers".into(),
                     networks: vec![network("203.0.113.0", 24)],
                     domains: Vec::new(),
                     next_hop: None,
+                    asserts_identity: false,
                 },
             ],
             limits: MessageLimits {

@@ -450,7 +450,9 @@ mod tests {
         }
         let small = Cookie::new(b"from", &user(plain), &plain, &[KEY]);
         assert_eq!(text(&small, &[KEY], CALL_ID).len(), 3 + 22);
-        assert!(small.is_user_at([192, 0, 2, 7].into()) && !small.is_user_at([192, 0, 2, 8].into()));
+        assert!(
+            small.is_user_at([192, 0, 2, 7].into()) && !small.is_user_at([192, 0, 2, 8].into())
+        );
         assert!(small.is_user_at("::ffff:192.0.2.7".parse().unwrap()));
     }
 

@@ -6,7 +6,7 @@ use super::policy::{Neighbour, NextHop};
 use super::route::{Hop, Names, NoHop, Plan, SIP_PORT};
 use crate::location::{Aor, NotOurs};
 use crate::uas::Refusal;
-use crate::wire::{Message, Uri};
+use crate::wire::{Host, Message, Uri};
 use core::net::{IpAddr, SocketAddr};
 
 /// Whose a request is, as far as it counts for where it may go.
@@ -110,6 +110,10 @@ impl Names<'_> {
                 let malformed = Uri::parse(uri).err();
                 return Err(malformed.map_or(Refusal::BadRequest("Bad From"), Refusal::Malformed));
             }
+            Err(NotOurs::Domain) if self.looks_like_ours(uri) => {
+                trace.step("From is of our domains but for a dot or a port", uri);
+                return Err(Refusal::Forbidden);
+            }
             Err(NotOurs::Scheme | NotOurs::Domain) => {
                 trace.step("From is not of our domains", uri);
                 return Ok(Sender::Is(Origin::Stranger));
@@ -117,6 +121,17 @@ impl Names<'_> {
         }
         trace.step("From is of our domains", from.bytes());
         Ok(if asks { Sender::Owes } else { Sender::Is(Origin::Claimed) })
+    }
+
+    /// Whether a URI that is not ours would be with another port or without a dot at its end: whoever sees it takes it for ours.
+    fn looks_like_ours(&self, uri: &[u8]) -> bool {
+        let Ok(mut uri) = Uri::parse(uri) else { return false };
+        uri.port = None;
+        uri.host = match uri.host.raw().strip_suffix(b".") {
+            Some(name) => Host::new(name),
+            None => uri.host,
+        };
+        self.here.is_ours(&uri)
     }
 
     /// Where a request goes. The address-of-record of a user of ours is left in `aor`.

@@ -7,7 +7,7 @@ use super::cookie::{Cookie, CookieText, End, Flow};
 use super::decide::Destination;
 use super::route::{Hop, Names, Plan, RECORD_ROUTE_PARAMS, is_forbidden};
 use super::targets::{self, Target};
-use super::{Proxy, Setup, Tools, VIA_START, write};
+use super::{Proxy, Setup, Tools, VIA_START, identity, write};
 use crate::io::{Instant, ListenerId, LocalAddr, Outbox, Peer, Transport, Verdict};
 use crate::location::Record;
 use crate::store::{Full, Handle};
@@ -643,6 +643,8 @@ pub(super) fn put_request(
         max_forwards: message.max_forwards().map_or(MAX_FORWARDS, |hops| hops.saturating_sub(1)),
         max_breadth: breadth.map(u32::from),
         source: source.addr,
+        is_identity_removed: identity::is_asserted(message)
+            && !setup.policy.is_identity_trusted(source.addr.ip()),
     };
     write::request(message, &passing, edits, reply)
 }

@@ -13,6 +13,7 @@ mod decide;
 mod digits;
 mod forward;
 mod further;
+mod identity;
 mod metrics;
 mod moved;
 mod policy;
@@ -124,6 +125,8 @@ pub struct Proxy {
     /// A message that is read again, and a request that is sent to further targets meanwhile.
     reader: Reader,
     requests: Option<Reader>,
+    /// A response that is changed before anything is done with it.
+    responses: Option<Reader>,
     metrics: Metrics,
 }
 
@@ -261,6 +264,7 @@ impl Proxy {
             },
             reader: Reader::new(settings.message_bytes, settings.header_lines),
             requests: Some(Reader::new(settings.message_bytes, settings.header_lines)),
+            responses: Some(Reader::new(settings.message_bytes, settings.header_lines)),
             setup: Arc::new(setup),
             metrics: Metrics::default(),
         }

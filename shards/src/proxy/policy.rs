@@ -38,6 +38,8 @@ pub struct Neighbour {
     pub domains: Box<[Box<[u8]>]>,
     /// Where requests for its domains go; `None`: to the address of the domain itself.
     pub next_hop: Option<NextHop>,
+    /// Whether it is in our trust domain, RFC 3325 2.3: what it asserts about who calls, or answers, is passed on.
+    pub asserts_identity: bool,
 }
 
 /// The next hop of a request.
@@ -104,6 +106,12 @@ impl Policy {
     #[must_use]
     pub fn neighbour_at(&self, ip: IpAddr) -> Option<&Neighbour> {
         self.neighbours.iter().find(|one| one.networks.iter().any(|network| network.contains(ip)))
+    }
+
+    /// Whether what is asserted about identities in messages from an address is believed.
+    #[must_use]
+    pub fn is_identity_trusted(&self, ip: IpAddr) -> bool {
+        self.neighbour_at(ip).is_some_and(|neighbour| neighbour.asserts_identity)
     }
 
     /// The neighbour that answers for a domain, given in lower case.

@@ -7,7 +7,7 @@ use super::decide::Destination;
 use super::forward::{self, Aim, Onward, Unsent};
 use super::route::{is_forbidden, plan};
 use super::targets::{self, Letter};
-use super::{Around, Proxy, write};
+use super::{Around, Proxy, identity, write};
 use crate::io::{Class, CoreId, Instant, Outbox, Outcome, Peer, Reason, Unreachable, Verdict};
 use crate::location::Record;
 use crate::store::{Full, Handle};
@@ -32,6 +32,11 @@ impl Proxy {
         let Some(branch) = self.contexts.branch_mut(id) else {
             return dropped(Reason::NoTransaction);
         };
+        if identity::is_asserted(message)
+            && !self.setup.policy.is_identity_trusted(branch.to.addr.ip())
+        {
+            return self.response_of_unknown_identity(message, around);
+        }
         let method = message.cseq().method;
         if method == Method::Cancel {
             if branch.cancel != Cancel::Sent {
@@ -63,6 +68,25 @@ impl Proxy {
                 dropped(Reason::NoTransaction)
             }
         }
+    }
+
+    /// Takes a response without what it asserts about who answers, RFC 3325 5: it comes from outside our trust domain.
+    #[cold]
+    fn response_of_unknown_identity(
+        &mut self,
+        message: &Message<'_>,
+        around: &mut Around<'_>,
+    ) -> Outcome {
+        let unreadable = dropped(Reason::BadResponse);
+        let Some(mut reader) = self.responses.take() else { return unreadable };
+        reader.bytes.clear();
+        identity::append_without(message, &mut reader.bytes);
+        let outcome = match reader.reread() {
+            Ok(message) => self.response(&message, around),
+            Err(_) => unreadable,
+        };
+        self.responses = Some(reader);
+        outcome
     }
 
     /// The branch that a Via branch of ours leads to.

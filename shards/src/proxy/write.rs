@@ -4,6 +4,7 @@
 //! Each function returns false where what it was given does not have what it needs, or what it writes does not fit.
 
 use super::branch::BranchText;
+use super::identity;
 use crate::io::Reply;
 use crate::wire::{Decimal, Editor, Edits, Header, HeaderId, Message, StartLine, Straight};
 use core::net::SocketAddr;
@@ -36,6 +37,8 @@ pub(super) struct Passing<'a> {
     pub(super) max_breadth: Option<u32>,
     /// The source of the packet, which completes the Via below ours.
     pub(super) source: SocketAddr,
+    /// Whether what it asserts about identities goes, RFC 3325 5.
+    pub(super) is_identity_removed: bool,
 }
 
 /// A request as it is passed on. New lines stand before the first line of their header, or else directly behind the last Via in the
@@ -158,6 +161,9 @@ fn edit(message: &Message<'_>, passing: &Passing<'_>, editor: &mut impl Editor) 
     };
     if let Some(breadth) = passing.max_breadth {
         max_breadth(message, breadth, behind_vias, editor);
+    }
+    if passing.is_identity_removed {
+        identity::lines(message).for_each(|line| editor.remove(line.range()));
     }
     is_whole
 }

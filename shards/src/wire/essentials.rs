@@ -73,6 +73,9 @@ impl Essentials {
                 | HeaderId::UserAgent
                 | HeaderId::MaxBreadth
                 | HeaderId::Timestamp
+                | HeaderId::PAssertedIdentity
+                | HeaderId::PPreferredIdentity
+                | HeaderId::RemotePartyId
                 | HeaderId::Other => true,
             };
         is_common || self.read(id, bytes, line.value(bytes)).is_ok()
@@ -137,6 +140,9 @@ impl Essentials {
             | HeaderId::UserAgent
             | HeaderId::MaxBreadth
             | HeaderId::Timestamp
+            | HeaderId::PAssertedIdentity
+            | HeaderId::PPreferredIdentity
+            | HeaderId::RemotePartyId
             | HeaderId::Other => {}
         }
         Ok(())

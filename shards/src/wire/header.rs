@@ -123,6 +123,12 @@ headers! {
     MaxBreadth any "Max-Breadth",
     /// RFC 3261 20.38.
     Timestamp any "Timestamp",
+    /// RFC 3325 9.1.
+    PAssertedIdentity any "P-Asserted-Identity",
+    /// RFC 3325 9.2.
+    PPreferredIdentity any "P-Preferred-Identity",
+    /// What was in use before RFC 3325, and still is: draft-ietf-sip-privacy-04 6.1.
+    RemotePartyId any "Remote-Party-ID",
 }
 
 /// A header and the length of its name, in the bits where the entry of a line has them.
@@ -320,6 +326,9 @@ mod tests {
             ("User-Agent", HeaderId::UserAgent),
             ("Max-Breadth", HeaderId::MaxBreadth),
             ("Timestamp", HeaderId::Timestamp),
+            ("P-Asserted-Identity", HeaderId::PAssertedIdentity),
+            ("P-Preferred-Identity", HeaderId::PPreferredIdentity),
+            ("Remote-Party-ID", HeaderId::RemotePartyId),
             ("Content-Encoding", HeaderId::Other),
             ("Vias", HeaderId::Other),
             ("C%6Fntact", HeaderId::Other),

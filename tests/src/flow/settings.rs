@@ -126,9 +126,16 @@ fn set(settings: &mut Settings, words: &[&str]) -> Result<(), String> {
                 networks: networks?,
                 domains: list(domains).map(|domain| domain.as_bytes().into()).collect(),
                 next_hop: next_hop.first().map(|hop| self::next_hop(hop)).transpose()?,
+                asserts_identity: false,
             };
             let before = settings.proxy.neighbours.iter().cloned();
             settings.proxy.neighbours = before.chain([neighbour]).collect();
+        }
+        ["asserts", "identity", name] => {
+            let mut neighbours = settings.proxy.neighbours.to_vec();
+            let named = neighbours.iter_mut().find(|neighbour| *neighbour.name == **name);
+            named.ok_or("no such neighbour")?.asserts_identity = true;
+            settings.proxy.neighbours = neighbours.into();
         }
         ["host", addrs @ ..] => {
             let addrs: Result<Vec<_>, _> = addrs.iter().map(|addr| addr.parse()).collect();

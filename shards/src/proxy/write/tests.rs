@@ -42,6 +42,7 @@ fn plain(branch: &BranchText) -> Passing<'_> {
         max_forwards: 69,
         max_breadth: None,
         source: SOURCE.parse().unwrap(),
+        is_identity_removed: false,
     }
 }
 

@@ -100,6 +100,7 @@ impl World {
             networks: networks.into(),
             domains: Box::new([domain.as_bytes().into()]),
             next_hop,
+            asserts_identity: name == "a",
         };
         let address = NextHop::Address(PEERS[NEIGHBOUR].parse().unwrap());
         let name = NextHop::Name { host: "proxy.carrier-b.test".into(), port: 5060 };

@@ -138,6 +138,7 @@ impl Plan {
             networks: [Network { ip: carrier.ip(), prefix_bits: 32 }].into(),
             domains: [Self::CARRIER.as_bytes().into()].into(),
             next_hop: Some(NextHop::Name { host: Self::CARRIER_HOST.into(), port: carrier.port() }),
+            asserts_identity: false,
         };
         let mut secret = [7; 32];
         secret[..8].copy_from_slice(&self.base.seed.to_le_bytes());
