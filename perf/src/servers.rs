@@ -64,7 +64,7 @@ impl Server {
     fn echo(self, place: &Place, cpu: usize, task: Task<'_>) -> (PathBuf, Vec<String>) {
         let listen = self.address().to_string();
         // An answer to a REGISTER, and a 100, are so long; what is passed on is as long as it was.
-        let lengths = if task.proxy { "--trying-bytes" } else { "--reply-bytes" };
+        let lengths = if task.role == Role::Proxy { "--trying-bytes" } else { "--reply-bytes" };
         let arguments =
             ["--listen", &listen, "--cpu", &cpu.to_string(), lengths, "350"].map(str::to_owned);
         (place.programs.join("echo-server"), arguments.to_vec())
@@ -113,15 +113,15 @@ impl Server {
         task: Task<'_>,
     ) -> Result<(PathBuf, Vec<String>), Box<dyn Error>> {
         let file = place.folder.join("kamailio.cfg");
-        let text = if task.proxy {
-            include_str!("../kamailio-calls.cfg")
-        } else {
-            include_str!("../kamailio.cfg")
+        let text = match task.role {
+            Role::Registrar => include_str!("../kamailio.cfg"),
+            Role::Proxy => include_str!("../kamailio-calls.cfg"),
+            Role::Storms(_) => include_str!("../kamailio-storm.cfg"),
         };
         std::fs::write(&file, text)?;
         let listen = format!("udp:{}", self.address());
-        // Its default memory manager is five times slower. A million bindings take 0.9 GB. The
-        // receive buffer is what the others ask for, as far as the system's limit allows.
+        // Its default memory manager is five times slower. A million bindings take 0.9 GB, a million accounts 0.2 GB. The
+        // receive buffer, but of the one that is as it comes, is what the others ask for, as far as the system's limit allows.
         let mut arguments = [
             "-f",
             &path_text(&file)?,
@@ -130,16 +130,25 @@ impl Server {
             "-x",
             "tlsf",
             "-m",
-            "2048",
+            if matches!(task.role, Role::Storms(_)) { "4096" } else { "2048" },
             "-M",
             "64",
-            "-b",
-            "4194304",
             "-DD",
             "-E",
         ]
         .map(str::to_owned)
         .to_vec();
+        if task.role != Role::Storms(Storms::Stock) {
+            arguments.extend(["-b".to_owned(), "4194304".to_owned()]);
+        }
+        if let Role::Storms(Storms::Tuned { first_legs, retry_after_secs }) = task.role {
+            let defined = [
+                "TUNED".to_owned(),
+                format!("LIMIT={first_legs}"),
+                format!("RETRY_AFTER={retry_after_secs}"),
+            ];
+            arguments.extend(defined.into_iter().flat_map(|one| ["-A".to_owned(), one]));
+        }
         let slots = format!("SLOTS_LOG2={}", (task.bindings / 3).max(2).ilog2());
         arguments.extend(["-A".to_owned(), slots]);
         if task.untouched {
@@ -166,8 +175,33 @@ pub struct Task<'a> {
     pub users: Option<&'a Population>,
     /// Whether memory that it reserves is not to be touched before it is used, so that what is used can be seen.
     pub untouched: bool,
-    /// Whether it has to be a proxy too.
-    pub proxy: bool,
+    /// What it is for.
+    pub role: Role,
+}
+
+/// What a server is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// REGISTER and OPTIONS.
+    Registrar,
+    /// Calls, and REGISTER without digest.
+    Proxy,
+    /// Everything at once, as in a storm; only Kamailio has a set-up of its own for that.
+    Storms(Storms),
+}
+
+/// How Kamailio meets storms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Storms {
+    /// As it comes.
+    Stock,
+    /// Set up by somebody who has met some, and knows what this server can do.
+    Tuned {
+        /// First legs that are let in a second.
+        first_legs: u32,
+        /// Seconds over which Retry-After spreads the others.
+        retry_after_secs: u32,
+    },
 }
 
 /// The users as Kamailio's modules `htable` and `db_text` read them.

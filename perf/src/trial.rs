@@ -7,7 +7,7 @@ use bench::{CallReport, Extent, Generator, Latency, Limit, Population, Report};
 use serde::Serialize;
 
 use crate::rows::{Asked, Row, Session};
-use crate::servers::{DOMAIN, Place, Server, Task};
+use crate::servers::{DOMAIN, Place, Role, Server, Task};
 
 /// Source ports of the generator, and the first of them (outside the ephemeral range).
 const PORTS: u16 = 8;
@@ -146,7 +146,8 @@ pub fn measure(
 ) -> Result<Vec<Measured>, Box<dyn Error>> {
     let population = Population::new(session.user_agents, PORTS, u32::MAX).sharing(SHARING);
     let users = session.digest.then_some(&population);
-    let task = Task { bindings: BINDINGS, users, untouched: false, proxy: session.proxy };
+    let role = if session.proxy { Role::Proxy } else { Role::Registrar };
+    let task = Task { bindings: BINDINGS, users, untouched: false, role };
     let process = server.start(&setting.place, setting.server_cpu, task)?;
     let mut generator = Generator::open(server.address(), DOMAIN, population.clone(), FIRST_PORT)?;
     if let Some(plan) = session.fill(server) {

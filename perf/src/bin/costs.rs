@@ -9,7 +9,7 @@ use std::time::Duration;
 use bench::{Extent, Flood, Generator, Pace, Payload, Plan, Population, Workload};
 use clap::Parser;
 use perf::process::Process;
-use perf::servers::{self, Place, Server, Task};
+use perf::servers::{self, Place, Role, Server, Task};
 use perf::table::median;
 
 /// User agents, and how many of them share an address and port pair.
@@ -136,7 +136,7 @@ fn measure_drops(
     arguments: &Arguments,
     time: Duration,
 ) -> Result<Drops, Box<dyn Error>> {
-    let task = Task { bindings: 1_100_000, users: None, untouched: false, proxy: false };
+    let task = Task { bindings: 1_100_000, users: None, untouched: false, role: Role::Registrar };
     let process = Server::Seawall.start(place, arguments.server_cpu, task)?;
     let mut generator = open(Server::Seawall)?;
     let pace = Pace::Closed { window: 256 };

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bench::{Extent, Flood, Flooded, Generator, Pace, Payload, Plan, Population, Report, Workload};
 use clap::Parser;
-use perf::servers::{self, DOMAIN, Place, Server, Task};
+use perf::servers::{self, DOMAIN, Place, Role, Server, Task};
 
 /// The phones: how many, and from which ports they speak.
 const PHONES: u32 = 20_000;
@@ -163,7 +163,7 @@ fn row(
 ) -> Result<(), Box<dyn Error>> {
     let population = Population::new(PHONES, PHONE_PORTS, u32::MAX);
     let users = arguments.digest.then_some(&population);
-    let task = Task { bindings: 1_100_000, users, untouched: false, proxy: false };
+    let task = Task { bindings: 1_100_000, users, untouched: false, role: Role::Registrar };
     let process = Server::Seawall.start(place, arguments.server_cpu, task)?;
     let target = Server::Seawall.address();
     let mut phones = Generator::open(target, DOMAIN, population.clone(), FIRST_PHONE_PORT)?;

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use bench::watch::Processes;
 use bench::{Extent, Generator, Pace, Plan, Population, Workload};
 use clap::Parser;
-use perf::servers::{self, DOMAIN, Place, Server, Task};
+use perf::servers::{self, DOMAIN, Place, Role, Server, Task};
 
 /// Bytes a binding at most, for Seawall.
 const BOUND_BYTES: f64 = 240.0;
@@ -101,7 +101,7 @@ fn resident(
     bindings: u32,
     requests: u32,
 ) -> Result<u64, Box<dyn Error>> {
-    let task = Task { bindings, users: None, untouched: true, proxy: false };
+    let task = Task { bindings, users: None, untouched: true, role: Role::Registrar };
     let process = server.start(place, cpu, task)?;
     let population = Population::new(bindings, PORTS, u32::MAX);
     let mut generator = Generator::open(server.address(), DOMAIN, population, FIRST_PORT)?;
