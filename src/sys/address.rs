@@ -64,8 +64,8 @@ impl Name {
         match i32::from(family) {
             // SAFETY: the family says that it is one, and copies need not be aligned.
             libc::AF_INET => name.v4 = unsafe { addr.cast::<libc::sockaddr_in>().read_unaligned() },
-            // SAFETY: as above.
             libc::AF_INET6 => {
+                // SAFETY: as above.
                 name.v6 = unsafe { addr.cast::<libc::sockaddr_in6>().read_unaligned() };
             }
             _ => return None,

@@ -2,7 +2,7 @@
 
 use super::address::Name;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ptr::NonNull;
 
 /// The IP addresses of all interfaces, loopback too, each once and in order.
@@ -24,7 +24,7 @@ pub fn addresses() -> io::Result<Vec<IpAddr>> {
     }
     // SAFETY: the list that getifaddrs has given, and nothing of it is used any more.
     unsafe { libc::freeifaddrs(first) };
-    let mut addresses: Vec<IpAddr> = addresses.iter().map(|address| address.ip()).collect();
+    let mut addresses: Vec<IpAddr> = addresses.iter().map(SocketAddr::ip).collect();
     addresses.sort_unstable();
     addresses.dedup();
     Ok(addresses)

@@ -195,6 +195,11 @@ impl Playing<'_> {
 
 /// What somebody would set who has seen this server in a storm before.
 fn tuned(stock: &Run) -> Storms {
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "clamped to its range"
+    )]
     let whole = |value: f64| value.round().clamp(1.0, f64::from(u32::MAX)) as u32;
     let all_secs = f64::from(stock.scaled.user_agents) / stock.capacity.kappa.max(1.0);
     Storms::Tuned {
