@@ -159,7 +159,9 @@ impl Names<'_> {
             return Ok(Destination::Flow(flow));
         }
         let origin = match origin {
-            Origin::Dialog | Origin::Known => origin,
+            Origin::Dialog | Origin::Known => {
+                return self.by_its_word(plan, origin, key, aor, trace);
+            }
             // Where nothing has to be shown it could have begun the dialog just as well.
             Origin::Claimed => Origin::Dialog,
             Origin::Neighbour | Origin::Stranger => {
