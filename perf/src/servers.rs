@@ -227,9 +227,19 @@ pub struct Place {
 }
 
 impl Place {
+    /// A place whose programs are there: those of a folder that is named, or else built now.
+    pub fn prepared(programs: Option<&Path>) -> Result<Place, Box<dyn Error>> {
+        let mut place = Place::here()?;
+        match programs {
+            Some(folder) => place.programs = folder.to_owned(),
+            None => build()?,
+        }
+        Ok(place)
+    }
+
     /// The folder of the running program, where cargo puts the others too, and a folder of this
     /// process under the system's one for temporary files.
-    pub fn here() -> Result<Place, Box<dyn Error>> {
+    fn here() -> Result<Place, Box<dyn Error>> {
         let program = std::env::current_exe()?;
         let programs = program.parent().ok_or("the program has no folder")?.to_owned();
         let folder = std::env::temp_dir().join(format!("side-by-side-{}", std::process::id()));
@@ -238,8 +248,17 @@ impl Place {
     }
 }
 
+/// Keeps the calling thread, and what is started from it, on `cpu`.
+pub fn stay_on(cpu: usize) -> Result<(), Box<dyn Error>> {
+    if bench::pin_to_cpu(cpu) {
+        Ok(())
+    } else {
+        Err(format!("there is no CPU {cpu} for the generator").into())
+    }
+}
+
 /// Builds what is measured, as it is released.
-pub fn build() -> Result<(), Box<dyn Error>> {
+fn build() -> Result<(), Box<dyn Error>> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     for package in [["-p", "seawall", "--bin", "seawall"], ["-p", "perf", "--bin", "echo-server"]] {
         let status = Command::new(&cargo).args(["build", "--release"]).args(package).status()?;

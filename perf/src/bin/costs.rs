@@ -58,14 +58,8 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
-    let mut place = Place::here()?;
-    match &arguments.programs {
-        Some(folder) => place.programs.clone_from(folder),
-        None => servers::build()?,
-    }
-    if !bench::pin_to_cpu(arguments.generator_cpu) {
-        return Err(format!("there is no CPU {} for the generator", arguments.generator_cpu).into());
-    }
+    let place = Place::prepared(arguments.programs.as_deref())?;
+    servers::stay_on(arguments.generator_cpu)?;
     let time = Duration::try_from_secs_f64(arguments.seconds)?;
     let mut moves = Vec::new();
     let mut drops = Vec::new();

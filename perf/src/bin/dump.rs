@@ -60,17 +60,11 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
-    let mut place = Place::here()?;
-    match &arguments.programs {
-        Some(folder) => place.programs.clone_from(folder),
-        None => servers::build()?,
-    }
+    let place = Place::prepared(arguments.programs.as_deref())?;
     let process = start(&place, arguments)?;
     // Where the reader runs is left to the kernel; the generator has a CPU for itself.
     let reader = Reader::start(ADMIN.into());
-    if !bench::pin_to_cpu(arguments.generator_cpu) {
-        return Err(format!("there is no CPU {} for the generator", arguments.generator_cpu).into());
-    }
+    servers::stay_on(arguments.generator_cpu)?;
     let population = Population::new(arguments.aors, PORTS, u32::MAX).sharing(SHARING);
     let mut generator = Generator::open(SERVES, "sip.test", population, FIRST_PORT)?;
     let everybody = Extent::Requests(u64::from(arguments.aors));

@@ -125,15 +125,9 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
-    let mut place = Place::here()?;
-    match &arguments.programs {
-        Some(folder) => place.programs.clone_from(folder),
-        None => servers::build()?,
-    }
+    let place = Place::prepared(arguments.programs.as_deref())?;
     // What is started from here inherits it.
-    if !bench::pin_to_cpu(arguments.generator_cpu) {
-        return Err(format!("there is no CPU {} for the generator", arguments.generator_cpu).into());
-    }
+    servers::stay_on(arguments.generator_cpu)?;
     let guesses = arguments.floods.iter().any(|kind| kind.payload() == Payload::Guess);
     if guesses && !arguments.digest {
         return Err("guesses and unknown need --digest".into());

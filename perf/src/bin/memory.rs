@@ -59,17 +59,11 @@ fn main() -> ExitCode {
 
 /// Whether Seawall keeps to its bound.
 fn run(arguments: &Arguments) -> Result<bool, Box<dyn Error>> {
-    let mut place = Place::here()?;
-    match &arguments.programs {
-        Some(folder) => place.programs.clone_from(folder),
-        None => servers::build()?,
-    }
+    let place = Place::prepared(arguments.programs.as_deref())?;
     if arguments.servers.contains(&Server::Kamailio) {
         servers::kamailio_version()?;
     }
-    if !bench::pin_to_cpu(arguments.generator_cpu) {
-        return Err(format!("there is no CPU {} for the generator", arguments.generator_cpu).into());
-    }
+    servers::stay_on(arguments.generator_cpu)?;
     let mut keeps = true;
     for &server in &arguments.servers {
         let requests = arguments.bindings;

@@ -60,19 +60,13 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let rows = or_all(&arguments.rows, &Row::ALL);
     let servers = or_all(&arguments.servers, &Server::ALL);
-    let mut place = Place::here()?;
-    match &arguments.programs {
-        Some(folder) => place.programs.clone_from(folder),
-        None => servers::build()?,
-    }
+    let place = Place::prepared(arguments.programs.as_deref())?;
     let kamailio = if servers.contains(&Server::Kamailio) {
         servers::kamailio_version()?
     } else {
         "no Kamailio".to_owned()
     };
-    if !bench::pin_to_cpu(arguments.generator_cpu) {
-        return Err(format!("there is no CPU {} for the generator", arguments.generator_cpu).into());
-    }
+    servers::stay_on(arguments.generator_cpu)?;
     let setting = Setting {
         place,
         server_cpu: arguments.server_cpu,

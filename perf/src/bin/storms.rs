@@ -89,11 +89,7 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
-    let mut place = Place::here()?;
-    match &arguments.programs {
-        Some(folder) => place.programs.clone_from(folder),
-        None => servers::build()?,
-    }
+    let place = Place::prepared(arguments.programs.as_deref())?;
     let kamailio = servers::kamailio_version()?;
     let scenarios = arguments
         .scenarios
