@@ -3,9 +3,10 @@
 
 use std::error::Error;
 use std::io::{BufWriter, Write};
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use bench::Population;
 
@@ -141,13 +142,8 @@ impl Server {
         if task.role != Role::Storms(Storms::Stock) {
             arguments.extend(["-b".to_owned(), "4194304".to_owned()]);
         }
-        if let Role::Storms(Storms::Tuned { first_legs, retry_after_secs }) = task.role {
-            let defined = [
-                "TUNED".to_owned(),
-                format!("LIMIT={first_legs}"),
-                format!("RETRY_AFTER={retry_after_secs}"),
-            ];
-            arguments.extend(defined.into_iter().flat_map(|one| ["-A".to_owned(), one]));
+        if task.role == Role::Storms(Storms::Tuned) {
+            arguments.extend(["-A".to_owned(), "TUNED".to_owned()]);
         }
         let slots = format!("SLOTS_LOG2={}", (task.bindings / 3).max(2).ilog2());
         arguments.extend(["-A".to_owned(), slots]);
@@ -195,13 +191,32 @@ pub enum Role {
 pub enum Storms {
     /// As it comes.
     Stock,
-    /// Set up by somebody who has met some, and knows what this server can do.
-    Tuned {
-        /// First legs that are let in a second.
-        first_legs: u32,
-        /// Seconds over which Retry-After spreads the others.
-        retry_after_secs: u32,
-    },
+    /// Set up by somebody who has met some. It limits nothing until it is [told](tell_limit) what it can do.
+    Tuned,
+}
+
+/// Tells a tuned Kamailio how many first legs to let in a second, and over how many seconds to spread the others' Retry-After.
+pub fn tell_limit(first_legs: u32, spread_secs: u32) -> Result<(), Box<dyn Error>> {
+    let to = Server::Kamailio.address();
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+    socket.set_read_timeout(Some(Duration::from_secs(1)))?;
+    let here = socket.local_addr()?;
+    for attempt in 0..10 {
+        let told = format!(
+            "OPTIONS sip:limit@{to} SIP/2.0\r\nVia: SIP/2.0/UDP {here};branch=z9hG4bKlimit{attempt}\r\nMax-Forwards: 70\r\n\
+             From: <sip:perf@{here}>;tag=1\r\nTo: <sip:limit@{to}>\r\nCall-ID: limit-{here}\r\nCSeq: {} OPTIONS\r\n\
+             X-Limit: {first_legs}\r\nX-Spread: {spread_secs}\r\nContent-Length: 0\r\n\r\n",
+            attempt + 1
+        );
+        socket.send_to(told.as_bytes(), to)?;
+        let mut answer = [0; 2048];
+        if let Ok(length) = socket.recv(&mut answer)
+            && answer[..length].starts_with(b"SIP/2.0 200 ")
+        {
+            return Ok(());
+        }
+    }
+    Err("Kamailio does not take its limit".into())
 }
 
 /// The users as Kamailio's modules `htable` and `db_text` read them.

@@ -25,7 +25,7 @@ const SPREAD: f64 = 1.25;
 /// Plays scenarios against Seawall and Kamailio (installed from Debian if it is not here), one after the other, and prints a table. Each
 /// run leaves its folder with a report.
 ///
-/// A tuned Kamailio is told what it can do: the capacity that its stock sibling showed in the run before. Close everything else first.
+/// A tuned Kamailio is told what it can do: the capacity that it has just shown. Close everything else first.
 #[derive(Parser)]
 struct Arguments {
     /// Scenarios, by name or file.
@@ -102,16 +102,10 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let mut table = Table::new(&kamailio);
     for &how in &arguments.modes {
         for scenario in &scenarios {
-            let mut stock = None;
             for &who in &arguments.servers {
                 let played = Playing { arguments, place: &place, scenario, who, how };
-                match played.play(stock.as_ref()) {
-                    Ok(run) => {
-                        table.add(who, how, &run);
-                        if who == Who::Stock {
-                            stock = Some(run);
-                        }
-                    }
+                match played.play() {
+                    Ok(run) => table.add(who, how, &run),
                     // The others are played all the same.
                     Err(error) => eprintln!("{} {who:?} {how:?}: {error}", scenario.id),
                 }
@@ -133,7 +127,7 @@ struct Playing<'a> {
 }
 
 impl Playing<'_> {
-    fn play(&self, stock: Option<&Run>) -> Result<Run, Box<dyn Error>> {
+    fn play(&self) -> Result<Run, Box<dyn Error>> {
         let Playing { arguments, place, scenario, who, how } = *self;
         let mut scenario = scenario.clone();
         if let Some(p) = arguments.p {
@@ -144,11 +138,10 @@ impl Playing<'_> {
         std::fs::create_dir_all(&folder)?;
         let users = Population::new(ACCOUNTS, 1, u32::MAX);
         let users = scenario.registration.digest.then_some(&users);
-        let role = match (who, stock) {
-            (Who::Seawall, _) => None,
-            (Who::Stock, _) => Some(Storms::Stock),
-            (Who::Tuned, Some(stock)) => Some(tuned(stock)),
-            (Who::Tuned, None) => return Err("a tuned Kamailio needs a stock one before it".into()),
+        let role = match who {
+            Who::Seawall => None,
+            Who::Stock => Some(Storms::Stock),
+            Who::Tuned => Some(Storms::Tuned),
         };
         let task = |role| Task { bindings: ACCOUNTS, users, untouched: false, role };
         let started = role
@@ -180,7 +173,7 @@ impl Playing<'_> {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             command: std::env::args().collect::<Vec<_>>().join(" "),
         };
-        let mut keeping = Keeping::new(&folder)?;
+        let mut keeping = Keeping::new(&folder, who == Who::Tuned)?;
         let played = play(&options, &mut keeping)?;
         keeping.failed?;
         let report = keeping.folder.finish(&played.run, &played.tally)?;
@@ -189,31 +182,17 @@ impl Playing<'_> {
     }
 }
 
-/// What somebody would set who has seen this server in a storm before.
-fn tuned(stock: &Run) -> Storms {
-    #[allow(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "clamped to its range"
-    )]
-    let whole = |value: f64| value.round().clamp(1.0, f64::from(u32::MAX)) as u32;
-    let all_secs = f64::from(stock.scaled.user_agents) / stock.capacity.kappa.max(1.0);
-    Storms::Tuned {
-        first_legs: whole(stock.capacity.kappa * LET_IN),
-        retry_after_secs: whole(all_secs * SPREAD),
-    }
-}
-
-/// Keeps what happens in a folder.
+/// Keeps what happens in a folder, and tells a tuned Kamailio what it can do, as the capacity run has shown.
 struct Keeping {
     folder: Folder,
-    failed: std::io::Result<()>,
+    is_tuned: bool,
+    failed: Result<(), Box<dyn Error>>,
 }
 
 impl Keeping {
-    fn new(folder: &Path) -> std::io::Result<Keeping> {
+    fn new(folder: &Path, is_tuned: bool) -> std::io::Result<Keeping> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Ok(Keeping { folder: Folder::create(folder, now.as_secs())?, failed: Ok(()) })
+        Ok(Keeping { folder: Folder::create(folder, now.as_secs())?, is_tuned, failed: Ok(()) })
     }
 }
 
@@ -228,11 +207,22 @@ impl Observer for Keeping {
             "{} {}: {} user agents at {:.1} times {:.0}/s",
             scenario.id, scenario.title, scaled.user_agents, scaled.multiple, capacity.kappa
         );
+        if self.is_tuned {
+            #[allow(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "clamped to its range"
+            )]
+            let whole = |value: f64| value.round().clamp(1.0, f64::from(i32::MAX)) as u32;
+            let all_secs = f64::from(scaled.user_agents) / capacity.kappa.max(1.0);
+            self.failed =
+                servers::tell_limit(whole(capacity.kappa * LET_IN), whole(all_secs * SPREAD));
+        }
     }
 
     fn second(&mut self, second: &Second, tally: &Tally) {
         if self.failed.is_ok() {
-            self.failed = self.folder.second(second, tally);
+            self.failed = self.folder.second(second, tally).map_err(Into::into);
         }
     }
 }
