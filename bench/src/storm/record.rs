@@ -353,7 +353,7 @@ pub struct Reconciliation {
     pub answered: u64,
     /// Of `answered`: refusals.
     pub refused: u64,
-    /// Not to be answered: ACK, CRLF, responses.
+    /// Not to be answered: ACK, CRLF, responses. Without metrics of the server those only that the kernel can't have dropped.
     pub not_to_be_answered: u64,
     /// Read and dropped by the server, by its own count.
     pub dropped_by_server: Option<u64>,

@@ -75,18 +75,20 @@ fn by_metrics(settled: &mut Reconciliation, sums: &Sums, server: &Scrape) {
     };
 }
 
-/// What is not answered cannot be told from what a server absorbed in silence; only more answers than requests would be wrong.
+/// What is not answered cannot be told from what a server absorbed in silence; only more answers than requests would be wrong. The kernel drops
+/// at a socket whatever comes, so that some of what nobody answers is among its drops, and must not be counted twice.
 fn by_answers(settled: &mut Reconciliation, sums: &Sums) {
+    let dropped = settled.dropped_at_server_sockets + settled.dropped_in_backlog;
     settled.answered = sums.answers;
-    settled.not_to_be_answered = sums.not_to_be_answered;
-    let known = settled.answered
-        + settled.not_to_be_answered
-        + settled.dropped_at_server_sockets
-        + settled.dropped_in_backlog;
-    settled.unaccounted = difference(settled.sent, known);
+    let neither = difference(settled.sent, sums.answers + dropped);
+    let taken_in = u64::try_from(neither).unwrap_or(0);
+    settled.not_to_be_answered = sums.not_to_be_answered.min(taken_in);
+    settled.unaccounted =
+        difference(settled.sent, sums.answers + dropped + settled.not_to_be_answered);
     // A server may answer one datagram twice, where it repeats a final response by itself.
     let tolerated = i64::try_from(sums.sent / 1000).unwrap_or(i64::MAX);
-    settled.reconciles = settled.unaccounted >= -tolerated;
+    let unasked = difference(sums.answers, sums.sent.saturating_sub(sums.not_to_be_answered));
+    settled.reconciles = settled.unaccounted >= -tolerated && unasked <= tolerated;
     settled.note = if !settled.reconciles {
         "More answers came than datagrams were sent that ask for one.".to_owned()
     } else if sums.restarted {
@@ -208,12 +210,24 @@ mod tests {
         let silent = reconcile(&Sums { server: None, ..sums() });
         assert!(silent.reconciles && silent.unaccounted == 70, "{silent:?}");
         assert_eq!((silent.read_by_server, silent.dropped_by_server), (None, None));
-        let chatty = reconcile(&Sums { server: None, answers: 900, ..sums() });
+        // What was dropped and what was answered leave no room for more.
+        let chatty = reconcile(&Sums { server: None, answers: 902, ..sums() });
+        assert!(!chatty.reconciles && chatty.note.starts_with("More answers"), "{chatty:?}");
+        // Nothing was dropped, and more was answered than asked.
+        let kernel = Counters::default();
+        let chatty = reconcile(&Sums { server: None, answers: 972, kernel, ..sums() });
         assert!(!chatty.reconciles && chatty.note.starts_with("More answers"), "{chatty:?}");
         let kernel = Counters { no_port: 123, ..sums().kernel };
         let restarted = reconcile(&Sums { restarted: true, sent: 1500, kernel, ..sums() });
         assert!(restarted.note.contains("123 of it"), "{restarted:?}");
         assert!(restarted.reconciles && restarted.unaccounted == 570, "{restarted:?}");
+    }
+
+    #[test]
+    fn what_nobody_answers_may_be_among_the_drops_and_is_not_counted_twice() {
+        let settled = reconcile(&Sums { server: None, answers: 890, ..sums() });
+        assert!(settled.reconciles && settled.unaccounted == 0, "{settled:?}");
+        assert_eq!(settled.not_to_be_answered, 10, "20 of the 30 were dropped");
     }
 
     #[test]
